@@ -1,0 +1,81 @@
+"""Transfer learning for scikit-learn, in three kinds: parameters, features and instances."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sktransfer.backbones import Backbone, load_backbone
+    from sktransfer.domain import SourceDomain
+    from sktransfer.exceptions import LowOverlapWarning, NegativeTransferWarning
+    from sktransfer.feature import FeatureTransferTransformer
+    from sktransfer.instance import (
+        DomainClassifierWeighting,
+        InstanceTransferClassifier,
+        InstanceWeightingSampler,
+    )
+    from sktransfer.parameter import ParameterTransferClassifier
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Backbone",
+    "DomainClassifierWeighting",
+    "FeatureTransferTransformer",
+    "InstanceTransferClassifier",
+    "InstanceWeightingSampler",
+    "LowOverlapWarning",
+    "NegativeTransferWarning",
+    "ParameterTransferClassifier",
+    "SourceDomain",
+    "load_backbone",
+]
+
+# Importing torch takes seconds, so nothing is imported before it is asked for (PEP 562). A new
+# public name goes here, above in `__all__`, and in the imports that type checkers read.
+_MODULE_OF = {
+    "Backbone": "backbones",
+    "DomainClassifierWeighting": "instance",
+    "FeatureTransferTransformer": "feature",
+    "InstanceTransferClassifier": "instance",
+    "InstanceWeightingSampler": "instance",
+    "LowOverlapWarning": "exceptions",
+    "NegativeTransferWarning": "exceptions",
+    "ParameterTransferClassifier": "parameter",
+    "SourceDomain": "domain",
+    "load_backbone": "backbones",
+}
+
+_SUBMODULES = (
+    "backbones",
+    "base",
+    "datasets",
+    "domain",
+    "exceptions",
+    "feature",
+    "instance",
+    "parameter",
+    "training",
+    "utils",
+)
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value  # so that the next access does not come here
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{_suggestion(name)}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+def _suggestion(name):
+    from difflib import get_close_matches
+
+    lower = {known.lower(): known for known in (*__all__, *_SUBMODULES)}
+    near = get_close_matches(name.lower(), lower, n=1)
+    return f" Did you mean {lower[near[0]]!r}?" if near else ""

@@ -1,0 +1,15 @@
+"""Warnings of sktransfer: where transfer goes on, but may not be worth it."""
+
+__all__ = ["LowOverlapWarning", "NegativeTransferWarning"]
+
+
+class LowOverlapWarning(UserWarning):
+    """The source and target domains hardly overlap.
+
+    Few source rows carry nearly all of the weight, or a classifier tells the two domains
+    apart almost without error. Weights then say little about the target.
+    """
+
+
+class NegativeTransferWarning(UserWarning):
+    """Transfer was compared with not transferring on held-out target rows, and lost."""

@@ -1,0 +1,104 @@
+"""What holds for every test: no network, a torchvision that can be imported, small data."""
+
+import functools
+import importlib.util
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sktransfer.backbones import clear_row_cache
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure():
+    _load_file(ROOT / "tools" / "offline.py").block_network()
+    if importlib.util.find_spec("torchvision") is not None:
+        sys.meta_path.insert(0, _BeforeTorchvision)
+
+
+def _load_file(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class _BeforeTorchvision:
+    """Let a torchvision that was built for CUDA be imported beside a torch that was not.
+
+    Its library of operators cannot be loaded then, and `import torchvision` fails with
+    "operator torchvision::nms does not exist". Declaring the operators is enough for the networks,
+    which do not call them. An import finder, so that torch is only imported when torchvision is.
+    """
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "torchvision":
+            _declare_torchvision_operators()
+        # None: the import goes on with the ordinary finders.
+
+
+@functools.cache
+def _declare_torchvision_operators():
+    (folder,) = PathFinder.find_spec("torchvision").submodule_search_locations
+    for library in Path(folder).glob("_C.*"):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+        return
+    operators = torch.library.Library("torchvision", "DEF")
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    # The declarations last as long as the object that made them.
+    _declare_torchvision_operators.operators = operators
+
+
+class SmallNetwork(nn.Module):
+    """Convolution, BatchNorm, in-place ReLU and a fully connected layer; counts its rows."""
+
+    rows_seen = 0
+
+    def __init__(self, n_outputs=5):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(8 * 4, n_outputs)
+
+    def forward(self, images):
+        SmallNetwork.rows_seen += len(images)
+        activations = self.relu(self.norm(self.conv(images)))
+        return self.fc(nn.functional.adaptive_avg_pool2d(activations, 2).flatten(1))
+
+
+@pytest.fixture
+def small_network():
+    """Random weights, BatchNorm statistics that differ from any batch's, the counter at zero."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SmallNetwork()
+        network.norm.running_mean.normal_()
+        network.norm.running_var.uniform_(0.5, 2)
+    SmallNetwork.rows_seen = 0
+    clear_row_cache()
+    return network
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Real handwritten digits: 400 images of shape (8, 8) and their labels."""
+    images, y = load_digits(return_X_y=True)
+    return images[:400].reshape(-1, 8, 8), y[:400]
+
+
+@pytest.fixture(scope="session")
+def tensors_of():
+    """Give the state of a module as bytes, to tell whether anything in it changed."""
+    return lambda module: {k: v.numpy().tobytes() for k, v in module.state_dict().items()}
