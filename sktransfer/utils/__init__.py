@@ -1,0 +1,1 @@
+"""Small shared tools at the bottom of the layers; nothing here is public."""

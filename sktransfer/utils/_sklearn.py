@@ -1,0 +1,27 @@
+"""The only file that imports private names of scikit-learn."""
+
+import copy
+
+from sklearn.base import clone
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+__all__ = ["check_feature_names_in", "check_sample_weight", "clone_sharing"]
+
+
+def clone_sharing(estimator, shared):
+    """Clone an estimator; the parameters named in ``shared`` are passed on by reference.
+
+    `sklearn.base.clone` deep-copies every parameter that is not an estimator, so a grid search
+    would copy a network once per candidate and fold.
+    """
+    params = {
+        name: value if name in shared else clone(value, safe=False)
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    cloned = type(estimator)(**params)
+    # What `sklearn.base.clone` itself carries over besides the parameters.
+    for attribute in ("_metadata_request", "_sklearn_output_config"):
+        if hasattr(estimator, attribute):
+            setattr(cloned, attribute, copy.deepcopy(getattr(estimator, attribute)))
+    return cloned
