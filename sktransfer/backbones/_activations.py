@@ -1,0 +1,143 @@
+"""Batched eval-mode forward passes to one or several layers."""
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from sktransfer.backbones._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones._taps import make_tap, pool, run_taps
+from sktransfer.utils._torch import evaluating, to_tensor
+
+# Below this many parameters a forward pass on a vector costs less than digesting the row.
+_CACHED_FROM = 50_000
+# Rows prepared (and digested) at a time: bounds the memory that preparation takes.
+_CHUNK = 512
+
+
+class FeatureExtractor(nn.Module):
+    """A network up to one layer, pooled: rows in, (n, d) features out, with gradients.
+
+    Parameters
+    ----------
+    network : nn.Module
+    layer : str, default="penultimate"
+    pooling : str or callable, default="auto"
+    """
+
+    def __init__(self, network, layer="penultimate", pooling="auto"):
+        super().__init__()
+        self.network = network
+        self.layer = layer
+        self.pooling = pooling
+
+    def forward(self, inputs):
+        names = [name for name, _ in self.network.named_modules()]
+        (activations,) = run_taps(self.network, inputs, [make_tap(self.layer, names)])
+        return pool(activations, self.pooling)
+
+
+def compute_activations(
+    backbone,
+    X,
+    *,
+    layers=("penultimate",),
+    pooling="auto",
+    image_shape=None,
+    batch_size=64,
+    device="cpu",
+    cache="auto",
+    verbose=0,
+):
+    """Return the pooled activations of every row at every layer, through the row cache.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    X : ndarray of shape (n, d), (n, height, width) or 4-D
+    layers : sequence of str
+        One forward pass serves them all.
+
+    Returns
+    -------
+    activations : list of ndarray of shape (n, width of the layer), float32
+    """
+    backbone.input.check(X.shape, image_shape)
+    forward = _Forward(backbone, X, layers, pooling, image_shape, batch_size, device, verbose)
+    if not wants_cache(cache, backbone, X, image_shape):
+        return forward(np.arange(len(X)))
+    stores = [ROW_CACHE[cache_key(backbone, layer, pooling)] for layer in layers]
+    return _through_cache(forward, stores)
+
+
+def cache_key(backbone, layer, pooling):
+    """Return the key of the store that holds these activations of this backbone."""
+    return backbone.fingerprint, layer, pooling
+
+
+def wants_cache(cache, backbone, X, image_shape):
+    """Resolve ``cache="auto"``: digesting a row must cost less than sending it."""
+    if cache != "auto":
+        return cache
+    is_image = X.ndim > 2 or image_shape is not None
+    return (is_image and backbone.n_parameters > 0) or backbone.n_parameters >= _CACHED_FROM
+
+
+def _through_cache(forward, stores):
+    digests = forward.digests()
+    found = [store.lookup(digests) for store in stores]
+    missing = np.flatnonzero(~np.logical_and.reduce([held for held, _ in found]))
+    # Of rows that occur several times, the first is sent.
+    sent = {}
+    for row in missing:
+        sent.setdefault(digests[row], row)
+    computed = forward(np.array(list(sent.values()))) if sent else [None] * len(stores)
+    positions = {digest: i for i, digest in enumerate(sent)}
+
+    results = []
+    for store, (held, values), new in zip(stores, found, computed, strict=True):
+        width = (values if new is None else new).shape[1]
+        result = np.empty((len(digests), width), dtype=np.float32)
+        if held.any():
+            result[held] = values
+        if new is not None:
+            result[missing] = new[[positions[digests[row]] for row in missing]]
+            store.insert(list(sent), new)
+        results.append(result)
+    ROW_CACHE.shrink()
+    return results
+
+
+class _Forward:
+    """Sends chosen rows of one array through one backbone, batch by batch."""
+
+    def __init__(self, backbone, X, layers, pooling, image_shape, batch_size, device, verbose):
+        self.backbone, self.X, self.image_shape = backbone, X, image_shape
+        self.taps = [make_tap(layer, backbone.layer_names) for layer in layers]
+        self.pooling, self.batch_size = pooling, batch_size
+        self.device, self.verbose = torch.device(device), verbose
+
+    def prepare(self, rows):
+        return self.backbone.input.prepare(self.X[rows], self.image_shape)
+
+    def digests(self):
+        """Return the digests of all rows as the network gets them."""
+        digests = []
+        for start in range(0, len(self.X), _CHUNK):
+            digests += digest_rows(self.prepare(slice(start, start + _CHUNK)))
+        return digests
+
+    def __call__(self, rows):
+        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        progress = tqdm(batches, desc="activations", unit="batch", disable=not self.verbose)
+        with self.backbone.borrowed(self.device) as network, evaluating(network):
+            outputs = [self._run_batch(network, batch) for batch in progress]
+        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+
+    def _run_batch(self, network, rows):
+        inputs = to_tensor(self.prepare(rows)).to(self.device)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            activations = run_taps(network, inputs, self.taps)
+            return [pool(a, self.pooling).float().cpu().numpy() for a in activations]

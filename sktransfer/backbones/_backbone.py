@@ -1,0 +1,177 @@
+"""Backbone: a pretrained network as an immutable value that clones share."""
+
+import contextlib
+import copy
+import functools
+import threading
+
+import numpy as np
+import torch
+from torch import nn
+
+from sktransfer.backbones import _weights_file
+from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._fingerprint import digest_network
+from sktransfer.backbones._input import NetworkInput
+
+
+class Backbone:
+    """A pretrained network: immutable, shared by clones, known by the content of its weights.
+
+    The module is copied once, so that training the original afterwards changes nothing here, and
+    no estimator ever changes a backbone.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network. It takes a float32 batch, of vectors (n, d) or of images
+        (n, channels, height, width).
+    name : str, default=None
+        Shown in the repr and in error messages; the class of the module if None.
+    input : NetworkInput, default=None
+        What the network takes: channels, smallest size, normalisation. None passes arrays on as
+        they come (images channels first, uint8 divided by 255).
+
+    Attributes
+    ----------
+    layer_names : tuple of str
+        Names of the layers whose activations can be asked for.
+    n_features_out : int or None
+        Width of the features (see ``layers="penultimate"`` of `FeatureTransferTransformer`); None
+        if the network does not tell what it takes.
+    n_parameters : int
+    fingerprint : str
+        Digest of weights, structure and input preparation, equal in every process.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sktransfer import Backbone
+    >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> backbone = Backbone(network, name="toy")
+    >>> backbone
+    Backbone('toy', 67 parameters)
+    >>> backbone.layer_names
+    ('0', '1', '2')
+    >>> backbone.n_features_out
+    8
+    """
+
+    def __init__(self, module, *, name=None, input=None):
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"Got module={module!r}, but expected a torch.nn.Module; use load_backbone for "
+                "names and files."
+            )
+        if input is not None and not isinstance(input, NetworkInput):
+            raise TypeError(f"Got input={input!r}, but expected a NetworkInput or None.")
+        network = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.grad = None
+        self._set(
+            _network=network,
+            name=type(module).__name__ if name is None else str(name),
+            input=NetworkInput() if input is None else input,
+        )
+
+    def _set(self, **attributes):
+        for attribute, value in attributes.items():
+            object.__setattr__(self, attribute, value)
+        object.__setattr__(self, "_lock", threading.RLock())
+
+    def __setattr__(self, attribute, value):
+        raise AttributeError(
+            f"Backbone is immutable: cannot set {attribute!r}; make a new one from "
+            "`backbone.copy_module()`."
+        )
+
+    def __delattr__(self, attribute):
+        raise AttributeError(f"Backbone is immutable: cannot delete {attribute!r}.")
+
+    def __sklearn_clone__(self):
+        return self
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __getstate__(self):
+        return {"_network": self._network, "name": self.name, "input": self.input}
+
+    def __setstate__(self, state):
+        self._set(**state)
+
+    def __eq__(self, other):
+        return isinstance(other, Backbone) and self.fingerprint == other.fingerprint
+
+    def __hash__(self):
+        return hash(self.fingerprint)
+
+    def __repr__(self):
+        return f"Backbone({self.name!r}, {self.n_parameters:,} parameters)"
+
+    @functools.cached_property
+    def layer_names(self):
+        return tuple(name for name, _ in self._network.named_modules() if name)
+
+    @functools.cached_property
+    def n_parameters(self):
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
+    @functools.cached_property
+    def fingerprint(self):
+        return digest_network(self._network, self.input)
+
+    @functools.cached_property
+    def n_features_out(self):
+        example = self._make_example()
+        if example is None:
+            return None
+        (features,) = compute_activations(self, example, cache=False)
+        return features.shape[1]
+
+    def _make_example(self):
+        """Return two rows of zeros of the kind that the network takes, or None if unknown."""
+        size = max(32, self.input.min_size)
+        if self.input.channels:
+            return np.zeros((2, self.input.channels, size, size), dtype=np.float32)
+        first = next(
+            (m for m in self._network.modules() if isinstance(m, nn.Linear | nn.Conv2d)), None
+        )
+        if isinstance(first, nn.Linear):
+            return np.zeros((2, first.in_features), dtype=np.float32)
+        if isinstance(first, nn.Conv2d):
+            return np.zeros((2, first.in_channels, size, size), dtype=np.float32)
+        return None
+
+    def copy_module(self):
+        """Return a copy of the network that may be trained: an `nn.Module` in eval mode."""
+        return copy.deepcopy(self._network).requires_grad_(True)
+
+    @contextlib.contextmanager
+    def borrowed(self, device="cpu"):
+        """Lend the network itself for forward passes, to one thread at a time.
+
+        Hooks on a module are seen by every thread that uses it, hence the lock.
+        """
+        with self._lock:
+            if torch.device(device).type == "cpu":
+                yield self._network
+            else:
+                yield copy.deepcopy(self._network).to(device)
+
+    def save(self, path):
+        """Write the backbone to a ``.safetensors`` file that `load_backbone` reads.
+
+        The file appears by rename once it is complete, and carries a digest that is checked when
+        it is read. It holds weights and the names of layers, never code: a network that is made
+        of other classes than torch's own is loaded with ``load_backbone(path, module=...)``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.safetensors``.
+        """
+        _weights_file.write(path, self._network, name=self.name, network_input=self.input)

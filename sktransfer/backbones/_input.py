@@ -1,0 +1,156 @@
+"""From the rows of an array to what a network takes."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkInput:
+    """What a network wants to be fed, and how rows of an array are turned into it.
+
+    Parameters
+    ----------
+    channels : int or None, default=None
+        Number of image channels that the network takes; 0 if it takes vectors; None if unknown,
+        and then arrays are passed on as they come.
+    min_size : int, default=1
+        Smallest height and width of an image, in pixels.
+    mean, std : tuple of float, default=None
+        Per channel (or one value for all): the images become ``(image - mean) / std``, after
+        images of dtype uint8 have been divided by 255.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.backbones import NetworkInput
+    >>> NetworkInput(channels=1).prepare(np.zeros((5, 64)), image_shape=(8, 8)).shape
+    (5, 1, 8, 8)
+    """
+
+    channels: int | None = None
+    min_size: int = 1
+    mean: tuple | None = None
+    std: tuple | None = None
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is not None:
+                value = tuple(float(v) for v in np.atleast_1d(value))
+                object.__setattr__(self, name, value)
+        if self.std is not None and not all(v > 0 for v in self.std):
+            raise ValueError(f"Got std={self.std!r}, but expected numbers > 0.")
+
+    def check(self, shape, image_shape=None):
+        """Raise unless rows of this shape, read as ``image_shape``, fit the network."""
+        row_shape = self._row_shape(shape, image_shape)
+        if self.channels is None:
+            return
+        if self.channels == 0:
+            if len(row_shape) != 1:
+                raise ValueError(
+                    f"Got X with rows of shape {shape[1:]}, but the network takes vectors; "
+                    "expected a 2-D X."
+                )
+            return
+        if len(row_shape) == 1:
+            raise ValueError(
+                f"Got X with {row_shape[0]} columns, but the network takes images"
+                f"{_guess_image_shape(row_shape[0], self.channels)}"
+            )
+        channels, *size = row_shape
+        if channels != self.channels:
+            raise ValueError(
+                f"Got X with images of {channels} channel(s) (rows of shape {shape[1:]}), but the "
+                f"network takes {self.channels} channel(s)."
+            )
+        if min(size) < self.min_size:
+            raise ValueError(
+                f"Got X with images of {size[0]} x {size[1]} pixels, but the network takes images "
+                f"of at least {self.min_size} x {self.min_size}."
+            )
+
+    def prepare(self, X, image_shape=None):
+        """Return the rows as float32: (n, d) vectors or (n, channels, height, width) images."""
+        _, order = self._layout(X.shape, image_shape)
+        if order is None:
+            return np.ascontiguousarray(X, dtype=np.float32)
+        images = X.reshape(len(X), *order.unflattened)
+        images = images if order.channels_first else np.moveaxis(images, -1, 1)
+        scale = np.float32(1 / 255) if X.dtype == np.uint8 else np.float32(1)
+        images = np.ascontiguousarray(images, dtype=np.float32) * scale
+        if self.mean is not None:
+            images = images - np.reshape(np.float32(self.mean), (1, -1, 1, 1))
+        if self.std is not None:
+            images = images / np.reshape(np.float32(self.std), (1, -1, 1, 1))
+        return images
+
+    def _row_shape(self, shape, image_shape):
+        return self._layout(shape, image_shape)[0]
+
+    def _layout(self, shape, image_shape):
+        """Return the shape of one row as the network sees it, and how to get there."""
+        row = tuple(shape[1:])
+        if len(row) == 1:
+            if image_shape is None:
+                return row, None
+            row = check_image_shape(image_shape, row[0])
+        if len(row) == 2:
+            row = (*row, 1)
+        if len(row) != 3:
+            raise ValueError(
+                f"Got X with {len(shape)} dimensions, but expected 2 (rows of a table), 3 (grey "
+                "images) or 4 (images with channels)."
+            )
+        channels_first = self._channels_first(row)
+        seen = row if channels_first else (row[2], row[0], row[1])
+        return seen, _Order(row, channels_first)
+
+    def _channels_first(self, row):
+        """Tell (channels, height, width) from (height, width, channels)."""
+        counts = (self.channels,) if self.channels else (1, 3, 4, 2)
+        for count in counts:
+            if row[0] == count and row[2] != count:
+                return True
+            if row[2] == count and row[0] != count:
+                return False
+        # Where the shape cannot tell, the shorter side is the channels; torch's order if equal.
+        return row[0] <= row[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Order:
+    unflattened: tuple
+    channels_first: bool
+
+
+def check_image_shape(image_shape, n_columns):
+    """Return ``image_shape`` as a tuple if that many columns fit into it."""
+    try:
+        shape = tuple(int(length) for length in image_shape)
+    except (TypeError, ValueError):
+        shape = ()
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            f"Got image_shape={image_shape!r}, but expected (height, width), "
+            "(channels, height, width) or (height, width, channels)."
+        )
+    if math.prod(shape) != n_columns:
+        raise ValueError(
+            f"Got image_shape={image_shape!r}, which has {math.prod(shape)} pixels, but X has "
+            f"{n_columns} columns; expected a shape whose product is {n_columns}"
+            f"{_guess_image_shape(n_columns, None)}"
+        )
+    return shape
+
+
+def _guess_image_shape(n_columns, channels):
+    """Suggest a square image of that many columns, if there is one."""
+    for count in (channels,) if channels else (1, 3):
+        side = math.isqrt(n_columns // count)
+        if side > 1 and side * side * count == n_columns:
+            shape = (side, side) if count == 1 else (count, side, side)
+            return f"; for square images pass image_shape={shape}."
+    return "; pass image arrays (3-D or 4-D), or image_shape=(height, width)."

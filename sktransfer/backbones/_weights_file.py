@@ -1,0 +1,101 @@
+"""Weights on disk: safetensors with a description and a digest in its header; never a pickle."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import uuid
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from sktransfer.backbones._architecture import describe
+from sktransfer.backbones._fingerprint import digest_tensors
+from sktransfer.backbones._input import NetworkInput
+
+_FORMAT = "sktransfer-backbone-1"
+_PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"}
+_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+def write(path, module, *, name, network_input):
+    """Write a network to ``path``: a temporary file beside it, then a rename."""
+    path = pathlib.Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"Got path={str(path)!r}, but expected a name that ends in .safetensors.")
+    # Cloned, since safetensors refuses tensors that share memory (tied weights).
+    tensors = {key: value.clone().contiguous() for key, value in module.state_dict().items()}
+    metadata = {
+        "format": _FORMAT,
+        "name": name,
+        "class": type(module).__qualname__,
+        "architecture": json.dumps(describe(module)),
+        "input": json.dumps(dataclasses.asdict(network_input)),
+        "digest": digest_tensors(tensors),
+    }
+    _replace(path, save(tensors, metadata))
+
+
+def read(path):
+    """Return the tensors and the metadata of a file that `write` made.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is a pickle, truncated, corrupt or not ours.
+    """
+    path = pathlib.Path(path)
+    _refuse_pickle(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(
+            f"Got the file {str(path)!r}, which is no readable safetensors file ({error}): it is "
+            "truncated, corrupt or of another kind; expected one written by Backbone.save."
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"Got the file {str(path)!r} of format {metadata.get('format')!r}, but expected "
+            f"{_FORMAT!r}, as written by Backbone.save; put foreign weights into their module "
+            "yourself and pass the module: Backbone(module)."
+        )
+    digest = digest_tensors(tensors)
+    if digest != metadata.get("digest"):
+        raise ValueError(
+            f"Got the file {str(path)!r} with weights of digest {digest}, but its header says "
+            f"{metadata.get('digest')}: the file is corrupt; fetch or write it again."
+        )
+    return tensors, metadata
+
+
+def read_input(metadata):
+    """Return the `NetworkInput` that a file's header describes."""
+    return NetworkInput(**json.loads(metadata["input"]))
+
+
+def _refuse_pickle(path):
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if path.suffix in _PICKLE_SUFFIXES or start.startswith(_PICKLE_STARTS):
+        raise ValueError(
+            f"Got the file {str(path)!r}, which is or may be a pickle, and unpickling can run any "
+            "code; expected a .safetensors file. To use weights that you trust: load them with "
+            "torch.load(path, weights_only=True) into their module and pass Backbone(module)."
+        )
+
+
+def _replace(path, content):
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,105 @@
+import pytest
+import torch
+from torch import nn
+
+from sktransfer.backbones._taps import make_tap, pool, run_taps
+
+IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def names_of(network):
+    return [name for name, _ in network.named_modules() if name]
+
+
+def tap(network, *layers, inputs=IMAGES):
+    with torch.no_grad():
+        return run_taps(network, inputs, [make_tap(layer, names_of(network)) for layer in layers])
+
+
+def test_penultimate_is_what_the_last_linear_layer_is_given(small_network):
+    small_network.eval()
+    features, logits = tap(small_network, "penultimate", "output")
+    torch.testing.assert_close(small_network.fc(features), logits)
+
+
+@pytest.mark.parametrize("end", [[], [nn.Dropout()], [nn.Softmax(dim=1)], [nn.Identity()]])
+def test_penultimate_looks_through_what_may_follow_the_head(end):
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2), *end).eval()
+    (features,) = tap(network, "penultimate", inputs=torch.rand(3, 4))
+    assert features.shape == (3, 6)
+
+
+def test_penultimate_of_a_network_without_head_is_its_output():
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+    inputs = torch.rand(3, 4)
+    (features,) = tap(network, "penultimate", inputs=inputs)
+    torch.testing.assert_close(features, network(inputs))
+
+
+def test_a_later_layer_that_works_in_place_does_not_reach_a_tap(small_network):
+    small_network.eval()
+    (activations,) = tap(small_network, "norm")
+    assert (activations < 0).any()
+
+
+def test_the_pass_ends_at_the_last_layer_that_is_wanted(small_network):
+    called = []
+    small_network.fc.register_forward_hook(lambda *_: called.append("fc"))
+    tap(small_network.eval(), "conv", "norm")
+    assert called == []
+
+
+def test_what_a_layer_is_given(small_network):
+    given, got = tap(small_network.eval(), "norm:input", "conv")
+    torch.testing.assert_close(given, got)
+
+
+def test_no_hook_stays_behind(small_network):
+    tap(small_network.eval(), "penultimate", "conv")
+    with pytest.raises(RuntimeError):
+        tap(small_network, "penultimate", inputs=torch.rand(3, 2, 8, 8))
+    for module in small_network.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+
+
+def test_outputs_that_are_tuples_or_mappings():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, batch_first=True)
+
+        def forward(self, tokens):
+            return {"last_hidden_state": self.lstm(tokens)[0]}
+
+    network = Recurrent()
+    hidden, output = tap(network, "lstm", "output", inputs=torch.rand(3, 5, 4))
+    torch.testing.assert_close(hidden, output)
+
+
+def test_a_wrong_layer_is_named_with_its_near_misses(small_network):
+    with pytest.raises(ValueError, match=r"Got layers='norn'.*'conv', 'norm'.*Did you mean 'norm'"):
+        make_tap("norn", names_of(small_network))
+    with pytest.raises(ValueError, match="Got layers='norm:outside'"):
+        make_tap("norm:outside", names_of(small_network))
+
+
+def test_a_layer_that_is_never_called_is_named(small_network):
+    small_network.spare = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="'spare'.*never calls"):
+        tap(small_network.eval(), "spare")
+
+
+def test_pooling():
+    images, tokens = torch.rand(2, 3, 4, 5), torch.rand(2, 7, 3)
+    torch.testing.assert_close(pool(images, "auto"), images.mean((2, 3)))
+    torch.testing.assert_close(pool(images, "max"), images.amax((2, 3)))
+    torch.testing.assert_close(pool(tokens, "auto"), tokens.mean(1))
+    torch.testing.assert_close(pool(tokens, "cls"), tokens[:, 0])
+    assert pool(images, "flatten").shape == (2, 60)
+    assert pool(images, lambda a: a[:, :, 0, 0]).shape == (2, 3)
+    assert pool(torch.rand(4), "auto").shape == (4, 1)
+    with pytest.raises(ValueError, match="pooling='cls'"):
+        pool(images, "cls")
+    with pytest.raises(ValueError, match=r"expected \(2, n_features\)"):
+        pool(images, lambda a: a[0])
