@@ -1,0 +1,68 @@
+"""The thin contract that the estimators on networks share."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sktransfer.utils._sklearn import clone_sharing
+
+# Kinds of numbers that are kept as they come; others become float64.
+_DTYPES = [np.float64, np.float32, np.uint8]
+
+
+class BaseNetworkEstimator(BaseEstimator):
+    """Estimator on a backbone: checks rows of a table or images, and shares the backbone on clone.
+
+    Subclasses have a parameter ``backbone``. ``fit`` sets ``n_features_in_`` (for images the
+    length of their first axis, as scikit-learn has it) and ``input_shape_``, the shape of a row.
+    """
+
+    _shared_parameters = ("backbone",)
+
+    def __sklearn_clone__(self):
+        return clone_sharing(self, self._shared_parameters)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _check_rows(self, X, y="no_validation", *, reset):
+        """Return X as an array of rows, of the shape seen in fit; with y, both."""
+        if not reset:
+            check_is_fitted(self)
+            self._check_row_shape(X)
+        checked = validate_data(self, X, y, reset=reset, dtype=_DTYPES, allow_nd=True)
+        X, y = checked if isinstance(checked, tuple) else (checked, None)
+        if X.ndim > 4:
+            raise ValueError(
+                f"Got X of shape {X.shape}, but expected at most 4 dimensions: rows of a table, "
+                "or images (n, height, width), with or without an axis of channels."
+            )
+        self._check_range(X)
+        if reset:
+            self.input_shape_ = X.shape[1:]
+        return X if y is None else (X, y)
+
+    def _check_row_shape(self, X):
+        # Before scikit-learn's own check, which for images only knows the first axis of a row.
+        shape = _row_shape(X)
+        involves_images = len(shape) > 1 or len(self.input_shape_) > 1
+        if involves_images and shape != self.input_shape_:
+            raise ValueError(
+                f"Got X with rows of shape {shape}, but {type(self).__name__} was fitted on rows "
+                f"of shape {self.input_shape_}; expected the same."
+            )
+
+    def _check_range(self, X):
+        """Raise if float64 values do not fit the float32 of a network."""
+        if X.dtype == np.float64 and np.abs(X).max(initial=0) > np.finfo(np.float32).max:
+            raise ValueError(
+                f"Got X with values up to {np.abs(X).max():g}, but expected values that fit "
+                "float32; scale the features first."
+            )
+
+
+def _row_shape(X):
+    """Return the shape of a row also of lists and of array-likes that refuse numpy's functions."""
+    return (X.shape if hasattr(X, "shape") else np.asarray(X).shape)[1:]
