@@ -1,0 +1,234 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from sktransfer import Backbone, FeatureTransferTransformer, ParameterTransferClassifier
+
+
+@pytest.fixture
+def backbone(small_network):
+    return Backbone(small_network)
+
+
+def test_replace_and_concat(backbone, digits):
+    images, _ = digits
+    replaced = FeatureTransferTransformer(backbone).fit_transform(images)
+    assert replaced.shape == (400, 32)
+    assert replaced.dtype == np.float32
+    joined = FeatureTransferTransformer(backbone, mode="concat").fit_transform(images)
+    np.testing.assert_array_equal(joined[:, :64], images.reshape(400, 64))
+    np.testing.assert_array_equal(joined[:, 64:], replaced)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda images: images,
+        lambda images: images[:, None],
+        lambda images: images[..., None],
+        lambda images: images.astype(np.float32),
+        lambda images: images.tolist(),
+    ],
+)
+def test_images_in_any_layout_give_the_same_features(backbone, digits, layout):
+    images = digits[0][:20]
+    expected = FeatureTransferTransformer(backbone).fit_transform(images)
+    features = FeatureTransferTransformer(backbone).fit_transform(layout(images))
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, lambda X: pl.DataFrame(X, schema=NAMES)])
+def test_frames_with_image_shape(backbone, digits, frame):
+    images = digits[0][:20]
+    transformer = FeatureTransferTransformer(backbone, image_shape=(8, 8))
+    X = frame(images.reshape(20, 64))
+    X.columns = NAMES
+    expected = FeatureTransferTransformer(backbone).fit_transform(images)
+    np.testing.assert_allclose(transformer.fit_transform(X), expected, rtol=1e-5, atol=1e-5)
+    assert transformer.feature_names_in_.tolist() == NAMES
+
+
+NAMES = [f"pixel{i}" for i in range(64)]
+
+
+def test_names_and_frames_out(backbone, digits):
+    X = pd.DataFrame(digits[0][:20].reshape(20, 64), columns=NAMES)
+    transformer = FeatureTransferTransformer(
+        backbone, image_shape=(8, 8), layers=["conv", "penultimate"], mode="concat"
+    ).set_output(transform="pandas")
+    features = transformer.fit_transform(X)
+    assert list(features.columns[:65]) == [*NAMES, "conv_0"]
+    assert features.columns[-1] == "penultimate_31"
+    assert list(features.columns) == transformer.get_feature_names_out().tolist()
+    polars = transformer.set_output(transform="polars").fit_transform(X)
+    assert polars.columns == list(features.columns)
+
+
+def test_output_of_the_source_head(backbone, digits):
+    images = digits[0][:20]
+    logits = FeatureTransferTransformer(backbone, output="logits").fit_transform(images)
+    proba = FeatureTransferTransformer(backbone, output="proba").fit_transform(images)
+    assert logits.shape == (20, 5)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(proba.argmax(1), logits.argmax(1))
+
+
+def test_a_grid_search_sends_each_row_once(small_network, digits):
+    images, y = digits
+    pipeline = make_pipeline(
+        FeatureTransferTransformer(Backbone(small_network)), LogisticRegression(max_iter=5000)
+    )
+    grid = {"logisticregression__C": np.logspace(-3, 0, 10)}
+    search = GridSearchCV(pipeline, grid, cv=5).fit(images, y)
+    distinct = len(np.unique(images, axis=0))
+    assert type(small_network).rows_seen == distinct
+    info = search.best_estimator_[0].cache_info_
+    assert (info.misses, info.rows) == (distinct, distinct)
+    assert info.hits > 40 * distinct
+
+
+def test_a_grid_search_over_layers_in_two_processes(backbone, digits):
+    images, y = digits
+    pipeline = make_pipeline(
+        FeatureTransferTransformer(backbone), LogisticRegression(max_iter=5000)
+    )
+    grid = {"featuretransfertransformer__layers": ["penultimate", ["conv", "norm"]]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(images[:60], y[:60])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_transfer_beats_pixels_at_few_labels(digits):
+    images, y = digits
+    few = slice(0, 50)
+    pixels = LogisticRegression(max_iter=2000).fit(images[few].reshape(50, -1), y[few])
+    pipeline = make_pipeline(
+        FeatureTransferTransformer("glyphs"), LogisticRegression(max_iter=2000)
+    )
+    pipeline.fit(images[few], y[few])
+    baseline = pixels.score(images[50:].reshape(350, -1), y[50:])
+    assert pipeline.score(images[50:], y[50:]) > baseline + 0.05
+
+
+def test_without_a_backbone_the_features_are_the_input(digits):
+    X = digits[0][:60].reshape(60, 64)
+    np.testing.assert_array_equal(FeatureTransferTransformer().fit_transform(X), X)
+    pipeline = make_pipeline(FeatureTransferTransformer(), LogisticRegression(max_iter=9999))
+    assert cross_val_score(pipeline, X, digits[1][:60], cv=2).min() > 0.5
+
+
+def test_a_fitted_classifier_is_a_backbone(digits):
+    images, y = digits
+    classifier = ParameterTransferClassifier("glyphs", strategy="frozen", random_state=0)
+    classifier.fit(images[:50], y[:50])
+    transformer = clone(FeatureTransferTransformer(classifier, output="proba"))
+    proba = transformer.fit_transform(images[50:60])
+    np.testing.assert_allclose(proba, classifier.predict_proba(images[50:60]), atol=1e-4)
+
+
+def test_in_a_column_transformer(backbone, digits):
+    X = pd.DataFrame(digits[0][:20].reshape(20, 64), columns=NAMES).assign(age=1.0)
+    columns = make_column_transformer(
+        (FeatureTransferTransformer(backbone, image_shape=(8, 8)), NAMES), remainder="passthrough"
+    )
+    assert columns.fit_transform(X).shape == (20, 33)
+
+
+def test_clone_shares_the_network_and_pickle_keeps_the_features(small_network, backbone, digits):
+    transformer = FeatureTransferTransformer(backbone).fit(digits[0][:10])
+    assert clone(transformer).backbone is backbone
+    assert clone(FeatureTransferTransformer(small_network)).backbone is small_network
+    restored = pickle.loads(pickle.dumps(transformer))
+    np.testing.assert_array_equal(
+        restored.transform(digits[0][:10]), transformer.transform(digits[0][:10])
+    )
+
+
+def test_neither_network_nor_rows_are_changed(small_network, digits, tensors_of):
+    images = digits[0][:20].copy()
+    small_network.train()
+    before = tensors_of(small_network)
+    FeatureTransferTransformer(small_network).fit_transform(images)
+    assert tensors_of(small_network) == before
+    assert small_network.training
+    np.testing.assert_array_equal(images, digits[0][:20])
+
+
+def test_partial_fit_learns_nothing(backbone, digits):
+    transformer = FeatureTransferTransformer(backbone).partial_fit(digits[0][:10])
+    transformer.partial_fit(digits[0][10:20])
+    with pytest.raises(ValueError, match="rows of shape"):
+        transformer.partial_fit(np.zeros((2, 9, 9)))
+
+
+def test_cache_info_without_a_cache(backbone, digits):
+    transformer = FeatureTransferTransformer(backbone, cache=False).fit(digits[0][:10])
+    transformer.transform(digits[0][:10])
+    assert transformer.cache_info_ == (0, 0, 0, 0)
+
+
+def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
+    transformer = FeatureTransferTransformer(backbone, layers=["conv", "norm"])
+    transformer.fit_transform(digits[0][:10])
+    info = transformer.cache_info_
+    assert (info.misses, info.rows) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"layers": "cov"}, r"Got layers='cov'.*Did you mean 'conv'"),
+        ({"layers": []}, r"Got layers=\[\], but expected at least one"),
+        ({"mode": "append"}, "Got mode='append', but expected one of 'replace', 'concat'"),
+        ({"output": "logit"}, "Got output='logit'.*Did you mean 'logits'"),
+        ({"pooling": "mean"}, "Got pooling='mean'"),
+        ({"batch_size": 0}, "Got batch_size=0, but expected an integer >= 1"),
+        ({"cache": "no"}, "Got cache='no'"),
+        ({"device": "gpu"}, "Got device='gpu'"),
+        ({"backbone": "glyphz"}, "Got backbone='glyphz'.*Did you mean 'glyphs'"),
+    ],
+)
+def test_wrong_parameters(backbone, digits, parameters, message):
+    transformer = FeatureTransferTransformer(backbone).set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        transformer.fit(digits[0][:10])
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((4, 8, 8), np.nan), "contains NaN"),
+        (np.full((4, 8, 8), np.inf), "contains infinity"),
+        (np.zeros((4, 8, 8, 3)), "3 channel.* takes 1 channel"),
+        (np.zeros((4, 64)), r"64 columns.*image_shape=\(8, 8\)"),
+        (np.zeros((0, 8, 8)), "0 sample"),
+        (np.zeros((4, 1, 1, 8, 8)), "at most 4 dimensions"),
+        (np.full((4, 8, 8), 1e300), "fit float32"),
+        (np.zeros((4, 5, 5)), "at least 8 x 8"),
+    ],
+)
+def test_wrong_rows(X, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureTransferTransformer("glyphs").fit(X)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 8), (4, 64), (4, 1, 8, 8)])
+def test_rows_of_another_shape_than_in_fit(backbone, digits, shape):
+    transformer = FeatureTransferTransformer(backbone).fit(digits[0][:10])
+    with pytest.raises(ValueError, match=r"rows of shape .*fitted on rows of shape \(8, 8\)"):
+        transformer.transform(np.zeros(shape))
+
+
+def test_columns_of_other_names_than_in_fit():
+    X = pd.DataFrame(np.zeros((4, 2)), columns=["a", "b"])
+    transformer = FeatureTransferTransformer(nn.Linear(2, 3)).fit(X)
+    with pytest.raises(ValueError, match="feature names should match"):
+        transformer.transform(X[["b", "a"]])
