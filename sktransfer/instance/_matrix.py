@@ -1,0 +1,53 @@
+"""Rows of any kind as one matrix of floats, for methods that measure rows."""
+
+import numpy as np
+
+from sktransfer.domain import is_frame, is_missing
+
+__all__ = ["as_matrix"]
+
+
+def as_matrix(X):
+    """Turn rows into float64 columns.
+
+    Images are flattened. Columns that are no numbers become the positions of their values among
+    the sorted ones; missing values become NaN.
+
+    Parameters
+    ----------
+    X : array or DataFrame
+        Rows of both domains, stacked, so that a value has one code.
+
+    Returns
+    -------
+    matrix : float64 array of shape (n_rows, n_columns)
+
+    is_category : boolean array of shape (n_columns,)
+        Which columns hold codes.
+    """
+    if not is_frame(X):
+        X = X.reshape(len(X), -1)
+        if X.dtype.kind in "iufb":
+            return X.astype(np.float64), np.zeros(X.shape[1], dtype=bool)
+        columns = list(X.T)
+    else:
+        columns = [X[name].to_numpy() for name in X.columns]
+    encoded = [_encode_column(column) for column in columns]
+    return np.column_stack([codes for codes, _ in encoded]), np.array([c for _, c in encoded])
+
+
+def _encode_column(column):
+    """Return the numbers or the codes of a column, and whether they are codes."""
+    if column.dtype.kind in "iufb":
+        return column.astype(np.float64), False
+    if column.dtype.kind in "mM":
+        return np.where(np.isnat(column), np.nan, column.astype(np.int64)), False
+    present = ~np.array([is_missing(value) for value in column], dtype=bool)
+    values = [value for value, keep in zip(column, present, strict=True) if keep]
+    codes = np.full(len(column), np.nan)
+    try:
+        codes[present] = np.array(values, dtype=np.float64)
+        return codes, any(isinstance(value, str) for value in values)
+    except (TypeError, ValueError):
+        codes[present] = np.unique([str(value) for value in values], return_inverse=True)[1]
+        return codes, True

@@ -1,0 +1,190 @@
+"""A sampler that adds source rows, drawn by their weights, to the target."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+
+from sktransfer.domain import stack_labels, stack_rows, take_rows
+from sktransfer.instance._base import effective_sample_size
+from sktransfer.instance._source import check_share, check_source, check_target, weigh_source
+from sktransfer.utils._validation import check_count
+
+__all__ = ["InstanceWeightingSampler"]
+
+
+class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
+    """Add source rows to the target, drawn by how likely they are in the target.
+
+    For learners that take no ``sample_weight``, and for Pipelines of imbalanced-learn, where it
+    acts in ``fit`` only. scikit-learn's own Pipeline cannot hold a step that changes the number
+    of rows; :class:`InstanceTransferClassifier` is for that.
+
+    Parameters
+    ----------
+    source : SourceDomain or None, default=None
+        Source rows with labels. Without one, there is a warning and the target stays as it is.
+
+    weighting : weighting or None, default=None
+        How source rows are weighted, such as :class:`DomainClassifierWeighting`, the default.
+
+    source_share : float in [0, 1), default=0.5
+        Share of source rows among the returned rows. All target rows are kept, so 0.5 adds as
+        many source rows as there are target rows, and 0.9 nine times as many.
+
+    n_samples : int or None, default=None
+        Number of source rows to draw, in place of ``source_share``.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw and of the default weighting.
+
+    Attributes
+    ----------
+    source_weights_ : float64 array of shape (n_source,)
+        Weights of the source rows, with a mean of 1.
+
+    effective_sample_size_ : float
+        Number of equally weighted source rows that would vary as little.
+
+    source_indices_ : integer array of shape (n_drawn,)
+        Positions of the drawn rows in the source, in increasing order; heavy rows repeat.
+
+    weighting_ : weighting or None
+        The weighting of this fit, with its diagnostics.
+
+    Notes
+    -----
+    The draw is systematic: rows are sorted by class, in a random order within each, and taken
+    at equal steps of cumulated weight. Each row and each class is drawn within one of its
+    expected number of times, and no row twice whose expected number is at most one. Labels that
+    are floats are not stratified.
+
+    Examples
+    --------
+    >>> from sktransfer.datasets import make_covariate_shift
+    >>> from sktransfer.domain import SourceDomain
+    >>> from sktransfer.instance import InstanceWeightingSampler
+    >>> domains = make_covariate_shift(500, 40, random_state=0)
+    >>> source = SourceDomain(domains.X_source, domains.y_source)
+    >>> sampler = InstanceWeightingSampler(source, source_share=0.8, random_state=0)
+    >>> X, y = sampler.fit_resample(domains.X_target, domains.y_target)
+    >>> X.shape
+    (200, 2)
+    """
+
+    def __init__(
+        self, source=None, *, weighting=None, source_share=0.5, n_samples=None, random_state=None
+    ):
+        self.source = source
+        self.weighting = weighting
+        self.source_share = source_share
+        self.n_samples = n_samples
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Check the target and weight the source; ``fit_resample`` also draws.
+
+        Parameters
+        ----------
+        X : array or DataFrame
+            Target rows.
+
+        y : array-like of shape (n_rows,)
+            Labels of the target rows.
+
+        Returns
+        -------
+        self : InstanceWeightingSampler
+        """
+        self._fit(X, y)
+        return self
+
+    def fit_resample(self, X, y):
+        """Return the target rows, followed by the drawn source rows.
+
+        Parameters
+        ----------
+        X : array or DataFrame
+            Target rows.
+
+        y : array-like of shape (n_rows,)
+            Labels of the target rows.
+
+        Returns
+        -------
+        X_resampled : array or DataFrame
+            Rows in the container of ``X``.
+
+        y_resampled : array or Series
+            Their labels.
+        """
+        X_target, y_target, random_state = self._fit(X, y)
+        n_draws = self._count_draws(len(y_target))
+        if self.source is None or n_draws == 0:
+            self.source_indices_ = np.zeros(0, dtype=int)
+            return X_target, _like(y, y_target)
+        self.source_indices_ = _draw(
+            self.source_weights_, n_draws, _strata(self.source.y), random_state
+        )
+        kept = np.append(np.arange(len(y_target)), len(y_target) + self.source_indices_)
+        y_resampled = stack_labels(y_target, self.source.y)[kept]
+        X_drawn = take_rows(self.source.X, self.source_indices_)
+        return stack_rows(X_target, X_drawn), _like(y, y_resampled)
+
+    def _fit(self, X, y):
+        X_target, y_target = check_target(self, X, y)
+        check_share(self.source_share)
+        if self.n_samples is not None:
+            check_count("n_samples", self.n_samples, low=0)
+        check_source(self.source, stacklevel=3)
+        random_state = check_random_state(self.random_state)
+
+        self.weighting_, self.source_weights_ = None, np.zeros(0)
+        self.effective_sample_size_ = 0.0
+        if self.source is not None:
+            stack_labels(y_target, self.source.y)
+            self.weighting_, self.source_weights_ = weigh_source(
+                self.source, X_target, self.weighting, random_state
+            )
+            self.effective_sample_size_ = effective_sample_size(self.source_weights_)
+        return X_target, y_target, random_state
+
+    def _count_draws(self, n_target):
+        if self.n_samples is not None:
+            return self.n_samples
+        return round(n_target * self.source_share / (1 - self.source_share))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+def _strata(y):
+    """Number the classes; float labels are one stratum."""
+    if type_of_target(y).startswith("continuous"):
+        return np.zeros(len(y), dtype=int)
+    return np.unique(y, return_inverse=True)[1]
+
+
+def _draw(weights, n_draws, strata, random_state):
+    """Draw rows systematically by weight, so that strata get their expected numbers of rows."""
+    order = random_state.permutation(len(weights))
+    order = order[np.argsort(strata[order], kind="stable")]
+    order = order[weights[order] > 0]
+    steps = np.cumsum(weights[order])
+    points = (random_state.uniform() + np.arange(n_draws)) * (steps[-1] / n_draws)
+    drawn = np.searchsorted(steps, points, side="right")
+    return np.sort(order[np.minimum(drawn, len(order) - 1)])
+
+
+def _like(y, values):
+    """Return the labels as a pandas object where they came as one."""
+    if not hasattr(y, "iloc"):
+        return values
+    if hasattr(y, "columns"):
+        return type(y)(values, columns=y.columns)
+    return type(y)(values, name=y.name)

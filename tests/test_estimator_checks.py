@@ -1,0 +1,36 @@
+"""scikit-learn's own checks, on every public estimator as constructed with its defaults."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sktransfer import (
+    FeatureTransferTransformer,
+    InstanceTransferClassifier,
+    InstanceWeightingSampler,
+    ParameterTransferClassifier,
+)
+
+ESTIMATORS = [
+    FeatureTransferTransformer(),
+    InstanceTransferClassifier(),
+    InstanceWeightingSampler(),
+    ParameterTransferClassifier(),
+]
+
+EXPECTED_FAILURES = {
+    "ParameterTransferClassifier": {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "the penalty of the head is cross-validated, and repeated rows make other folds than "
+            "weighted ones"
+        ),
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:Got source=None:UserWarning")
+@parametrize_with_checks(
+    ESTIMATORS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator).__name__, {}),
+)
+def test_estimator(estimator, check):
+    check(estimator)
