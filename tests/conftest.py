@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from sktransfer.backbones import clear_row_cache
@@ -17,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure():
+    # Many small problems: a second thread costs more than it saves, by far on a busy machine.
+    torch.set_num_threads(1)
+    threadpool_limits(1)
     _load_file(ROOT / "tools" / "offline.py").block_network()
     if importlib.util.find_spec("torchvision") is not None:
         sys.meta_path.insert(0, _BeforeTorchvision)

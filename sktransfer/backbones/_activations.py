@@ -6,7 +6,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
-from sktransfer.backbones._taps import make_tap, pool, run_taps
+from sktransfer.backbones._taps import make_tap, run_taps
 from sktransfer.utils._torch import evaluating, to_tensor
 
 # Below this many parameters a forward pass on a vector costs less than digesting the row.
@@ -33,8 +33,8 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, inputs):
         names = [name for name, _ in self.network.named_modules()]
-        (activations,) = run_taps(self.network, inputs, [make_tap(self.layer, names)])
-        return pool(activations, self.pooling)
+        (features,) = run_taps(self.network, inputs, [make_tap(self.layer, names, self.pooling)])
+        return features
 
 
 def compute_activations(
@@ -113,8 +113,8 @@ class _Forward:
 
     def __init__(self, backbone, X, layers, pooling, image_shape, batch_size, device, verbose):
         self.backbone, self.X, self.image_shape = backbone, X, image_shape
-        self.taps = [make_tap(layer, backbone.layer_names) for layer in layers]
-        self.pooling, self.batch_size = pooling, batch_size
+        self.taps = [make_tap(layer, backbone.layer_names, pooling) for layer in layers]
+        self.batch_size = batch_size
         self.device, self.verbose = torch.device(device), verbose
 
     def prepare(self, rows):
@@ -139,5 +139,4 @@ class _Forward:
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            activations = run_taps(network, inputs, self.taps)
-            return [pool(a, self.pooling).float().cpu().numpy() for a in activations]
+            return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]

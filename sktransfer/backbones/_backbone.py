@@ -24,8 +24,8 @@ class Backbone:
     Parameters
     ----------
     module : torch.nn.Module
-        The network. It takes a float32 batch, of vectors (n, d) or of images
-        (n, channels, height, width).
+        The network. It takes a batch of vectors (n, d) or of images (n, channels, height, width);
+        weights of other precision become float32.
     name : str, default=None
         Shown in the repr and in error messages; the class of the module if None.
     input : NetworkInput, default=None
@@ -65,7 +65,7 @@ class Backbone:
             )
         if input is not None and not isinstance(input, NetworkInput):
             raise TypeError(f"Got input={input!r}, but expected a NetworkInput or None.")
-        network = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+        network = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
         for parameter in network.parameters():
             parameter.grad = None
         self._set(

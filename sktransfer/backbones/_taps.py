@@ -18,12 +18,19 @@ class StopForward(Exception):
 
 
 class Tap:
-    """Base of the taps: `attach` hooks it to a module, `value` is what the pass left there."""
+    """Base of the taps: `attach` hooks it to a module, `value` is what the pass left there.
+
+    Parameters
+    ----------
+    pooling : str or callable, default="auto"
+        Turns activations into one vector per row, see `pool`.
+    """
 
     # Whether the value is known before the forward pass has ended.
     early = False
 
-    def __init__(self):
+    def __init__(self, pooling="auto"):
+        self.pooling = pooling
         self.value = None
 
     def attach(self, module, on_value):
@@ -39,8 +46,8 @@ class LayerTap(Tap):
 
     early = True
 
-    def __init__(self, name, side="output"):
-        super().__init__()
+    def __init__(self, name, side="output", pooling="auto"):
+        super().__init__(pooling)
         self.name, self.side = name, side
 
     def attach(self, module, on_value):
@@ -49,8 +56,12 @@ class LayerTap(Tap):
 
         def keep(activations):
             if self.value is None:
-                # A copy: a later layer may work in place on what it was given.
-                self.value = _first_tensor(activations, self.name).clone()
+                # Pooled here, since maps of several layers would take much memory at once.
+                activations = _first_tensor(activations, self.name)
+                pooled = pool(activations, self.pooling)
+                # A later layer may work in place on what it was given.
+                is_view = pooled.data_ptr() == activations.data_ptr()
+                self.value = pooled.clone() if is_view else pooled
                 on_value()
 
         if self.side == "input":
@@ -66,7 +77,7 @@ class OutputTap(Tap):
         return []
 
     def finish(self, output):
-        self.value = _first_tensor(output, "output")
+        self.value = pool(_first_tensor(output, "output"), self.pooling)
 
 
 class PenultimateTap(Tap):
@@ -102,25 +113,26 @@ class PenultimateTap(Tap):
         )
         if not ends_in_linear:
             self.value, self._linear_output = output, None
+        self.value = pool(self.value, self.pooling)
 
 
-def make_tap(layer, layer_names):
+def make_tap(layer, layer_names, pooling="auto"):
     """Turn ``"penultimate"``, ``"output"``, a layer name or ``"<name>:input"`` into a tap."""
     if layer == "penultimate":
-        return PenultimateTap()
+        return PenultimateTap(pooling)
     if layer == "output":
-        return OutputTap()
+        return OutputTap(pooling)
     name, _, side = str(layer).partition(":")
     if name not in layer_names or side not in ("", "input", "output"):
         raise ValueError(
             f"Got layers={layer!r}, but expected 'penultimate', 'output' or one of the backbone's "
             f"layers: {list_options(layer_names)}.{suggest(name, layer_names)}"
         )
-    return LayerTap(name, side or "output")
+    return LayerTap(name, side or "output", pooling)
 
 
 def run_taps(module, inputs, taps):
-    """Send one batch through ``module`` and return the value of each tap.
+    """Send one batch through ``module`` and return the value of each tap, of shape (n, d).
 
     The pass ends as soon as all values are there.
     """

@@ -43,7 +43,7 @@ def thread_limit(n_threads):
 @contextlib.contextmanager
 def seeded(seed):
     """Run with torch's global generators seeded, and put their old states back."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 

@@ -38,7 +38,7 @@ def test_penultimate_of_a_network_without_head_is_its_output():
 
 def test_a_later_layer_that_works_in_place_does_not_reach_a_tap(small_network):
     small_network.eval()
-    (activations,) = tap(small_network, "norm")
+    (activations,) = run_taps(small_network, IMAGES, [make_tap("norm", ["norm"], "flatten")])
     assert (activations < 0).any()
 
 
@@ -52,6 +52,7 @@ def test_the_pass_ends_at_the_last_layer_that_is_wanted(small_network):
 def test_what_a_layer_is_given(small_network):
     given, got = tap(small_network.eval(), "norm:input", "conv")
     torch.testing.assert_close(given, got)
+    assert got.shape == (3, 8)
 
 
 def test_no_hook_stays_behind(small_network):

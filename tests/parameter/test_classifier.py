@@ -150,8 +150,8 @@ def test_auto_is_guarded_by_held_out_loss(backbone, few):
 
 
 def test_auto_fine_tunes_where_that_is_held_out_better(backbone, digits):
-    X, y = digits[0][:200], digits[1][:200]
-    classifier = make_classifier(backbone, strategy="auto", backbone_lr=1e-2, max_epochs=20)
+    X, y = digits[0][:150], digits[1][:150]
+    classifier = make_classifier(backbone, strategy="auto", backbone_lr=1e-2, max_epochs=15)
     classifier.fit(X, y)
     assert classifier.strategy_ == "fine_tune"
     assert classifier.oof_loss_["fine_tune"] < classifier.oof_loss_["frozen"]
@@ -196,7 +196,7 @@ def test_weights_of_rows_and_classes(backbone, few):
     np.testing.assert_array_equal(plain.predict_proba(X), ones.predict_proba(X))
     balanced = make_classifier(backbone, class_weight="balanced").fit(X, binary)
     assert balanced.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
-    tuned = make_classifier(backbone, strategy="fine_tune", max_epochs=20)
+    tuned = make_classifier(backbone, strategy="fine_tune", max_epochs=5)
     heavy = clone(tuned).fit(X, binary, sample_weight=np.where(binary, 20.0, 1.0))
     assert heavy.predict_proba(X)[:, 1].mean() > tuned.fit(X, binary).predict_proba(X)[:, 1].mean()
 
