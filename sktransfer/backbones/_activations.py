@@ -1,5 +1,7 @@
 """Batched eval-mode forward passes to one or several layers."""
 
+import contextlib
+
 import numpy as np
 import torch
 from torch import nn
@@ -138,5 +140,20 @@ class _Forward:
         inputs = to_tensor(self.prepare(rows)).to(self.device)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explaining(inputs):
             return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]
+
+    @contextlib.contextmanager
+    def _explaining(self, inputs):
+        """Say what the network was given when it fails, as it does on rows of a wrong shape."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"Got X with rows of shape {self.X.shape[1:]}, which reached the network of "
+                f"{self.backbone!r} as a batch of shape {tuple(inputs.shape)}, and it failed: "
+                f"{error}. Expected rows that it takes; image_shape=... or "
+                "Backbone(module, input=NetworkInput(channels=...)) say how to read them."
+            ) from error

@@ -220,6 +220,12 @@ def test_wrong_rows(X, message):
         FeatureTransferTransformer("glyphs").fit(X)
 
 
+@pytest.mark.parametrize("shape", [(4, 64), (4, 8, 8, 3)])
+def test_a_network_that_fails_on_the_rows_is_named(small_network, shape):
+    with pytest.raises(ValueError, match=r"Got X with rows of shape .*SmallNetwork.*image_shape"):
+        FeatureTransferTransformer(small_network).fit(np.zeros(shape))
+
+
 @pytest.mark.parametrize("shape", [(4, 9, 8), (4, 64), (4, 1, 8, 8)])
 def test_rows_of_another_shape_than_in_fit(backbone, digits, shape):
     transformer = FeatureTransferTransformer(backbone).fit(digits[0][:10])
