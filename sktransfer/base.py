@@ -13,8 +13,9 @@ _DTYPES = [np.float64, np.float32, np.uint8]
 class BaseNetworkEstimator(BaseEstimator):
     """Estimator on a backbone: checks rows of a table or images, and shares the backbone on clone.
 
-    Subclasses have a parameter ``backbone``. ``fit`` sets ``n_features_in_`` (for images the
-    length of their first axis, as scikit-learn has it) and ``input_shape_``, the shape of a row.
+    Subclasses have parameters ``backbone`` and ``image_shape``. ``fit`` sets ``n_features_in_``
+    (for images the length of their first axis, as scikit-learn has it) and ``input_shape_``, the
+    shape of a row.
     """
 
     _shared_parameters = ("backbone",)
@@ -29,6 +30,7 @@ class BaseNetworkEstimator(BaseEstimator):
 
     def _check_rows(self, X, y="no_validation", *, reset):
         """Return X as an array of rows, of the shape seen in fit; with y, both."""
+        X = _plain_container(X)
         if not reset:
             check_is_fitted(self)
             self._check_row_shape(X)
@@ -42,6 +44,13 @@ class BaseNetworkEstimator(BaseEstimator):
         self._check_range(X)
         if reset:
             self.input_shape_ = X.shape[1:]
+            self._saw_bytes = X.dtype == np.uint8
+        elif self._saw_bytes != (X.dtype == np.uint8) and self._reads_images():
+            raise ValueError(
+                f"Got images of dtype {X.dtype}, but {type(self).__name__} was fitted on images "
+                f"{'of dtype uint8' if self._saw_bytes else 'of another dtype than uint8'}; "
+                "expected the same, since only uint8 is divided by 255."
+            )
         return X if y is None else (X, y)
 
     def _check_row_shape(self, X):
@@ -53,6 +62,9 @@ class BaseNetworkEstimator(BaseEstimator):
                 f"Got X with rows of shape {shape}, but {type(self).__name__} was fitted on rows "
                 f"of shape {self.input_shape_}; expected the same."
             )
+
+    def _reads_images(self):
+        return len(self.input_shape_) > 1 or self.image_shape is not None
 
     def _check_range(self, X):
         """Raise if float64 values do not fit the float32 of a network."""
@@ -66,3 +78,23 @@ class BaseNetworkEstimator(BaseEstimator):
 def _row_shape(X):
     """Return the shape of a row also of lists and of array-likes that refuse numpy's functions."""
     return (X.shape if hasattr(X, "shape") else np.asarray(X).shape)[1:]
+
+
+def _plain_container(X):
+    """Return X, a torch tensor as an array; refuse what cannot become one, in plain words."""
+    if type(X).__module__ == "torch":
+        if X.requires_grad:
+            raise ValueError("Got X as a tensor that requires grad; pass X.detach().")
+        return X.cpu().float().numpy() if X.is_floating_point() else X.cpu().numpy()
+    if isinstance(X, list | tuple):
+        shapes = {np.shape(row) for row in X}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Got X with rows of the shapes {sorted(shapes)[:4]}, but expected one shape; "
+                "resize images first."
+            )
+    columns = getattr(X, "columns", None)
+    if columns is not None and len(set(columns)) < len(columns):
+        repeated = sorted({str(c) for c in columns if list(columns).count(c) > 1})
+        raise ValueError(f"Got X with repeated columns: {repeated[:4]}; expected each name once.")
+    return X

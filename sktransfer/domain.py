@@ -5,13 +5,14 @@ import difflib
 import numpy as np
 from scipy import sparse
 
+from sktransfer.utils._validation import check_labels
+
 __all__ = [
     "SourceDomain",
     "as_rows",
     "check_domain_rows",
     "check_domains",
     "is_frame",
-    "is_missing",
     "stack_labels",
     "stack_rows",
     "take_rows",
@@ -135,9 +136,8 @@ def as_rows(X, name="X"):
 
 def _read_only(X):
     if _is_pandas(X):
-        return X.copy(
-            deep=False
-        )  # copy-on-write (pandas 3): changes of the user's frame stay there
+        # Deep: before pandas 3 a shallow copy shares its memory with the user's frame.
+        return X.copy(deep=True)
     if _is_polars(X):
         return X.clone()
     view = X.view()
@@ -159,7 +159,19 @@ def check_domain_rows(X, name="X"):
         )
     if isinstance(X, np.ndarray):
         _check_finite(X, name)
+    else:
+        _check_columns_finite(X, name)
     return X
+
+
+def _check_columns_finite(X, name):
+    for column in X.columns:
+        values = X[column].to_numpy()
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            raise ValueError(
+                f"Got {name} with infinity in the column {column!r}, but expected finite values; "
+                "remove the rows."
+            )
 
 
 def _check_finite(X, name):
@@ -180,26 +192,8 @@ def _check_labels(y, n_rows):
     if y.ndim != 1:
         raise ValueError(f"Got y of shape {y.shape}, but expected one label a row (1-D).")
     _check_length("y", y, n_rows)
-    if y.dtype.kind == "f":
-        n_bad = int((~np.isfinite(y)).sum())
-    elif y.dtype.kind == "O":
-        n_bad = sum(is_missing(label) for label in y)
-    else:
-        n_bad = 0
-    if n_bad:
-        raise ValueError(
-            f"Got y with {n_bad} missing or infinite labels, but expected a label for each row; "
-            "remove those rows."
-        )
+    check_labels(y)
     return y
-
-
-def is_missing(label):
-    """Whether a value of a column or a label stands for a missing one: None, NaN, NaT or NA."""
-    if label is None:
-        return True
-    unequal = label != label
-    return not isinstance(unequal, (bool, np.bool_)) or bool(unequal)  # pd.NA != pd.NA is pd.NA
 
 
 def _check_sample_weight(sample_weight, n_rows):

@@ -1,10 +1,10 @@
 """Batched eval-mode forward passes to one or several layers."""
 
+import collections.abc
 import contextlib
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
@@ -15,28 +15,6 @@ from sktransfer.utils._torch import evaluating, to_tensor
 _CACHED_FROM = 50_000
 # Rows prepared (and digested) at a time: bounds the memory that preparation takes.
 _CHUNK = 512
-
-
-class FeatureExtractor(nn.Module):
-    """A network up to one layer, pooled: rows in, (n, d) features out, with gradients.
-
-    Parameters
-    ----------
-    network : nn.Module
-    layer : str, default="penultimate"
-    pooling : str or callable, default="auto"
-    """
-
-    def __init__(self, network, layer="penultimate", pooling="auto"):
-        super().__init__()
-        self.network = network
-        self.layer = layer
-        self.pooling = pooling
-
-    def forward(self, inputs):
-        names = [name for name, _ in self.network.named_modules()]
-        (features,) = run_taps(self.network, inputs, [make_tap(self.layer, names, self.pooling)])
-        return features
 
 
 def compute_activations(
@@ -59,6 +37,14 @@ def compute_activations(
     X : ndarray of shape (n, d), (n, height, width) or 4-D
     layers : sequence of str
         One forward pass serves them all.
+    pooling : str or callable
+    image_shape : tuple of int or None
+    batch_size : int
+        Rows per forward pass.
+    device : str or torch.device
+    cache : {"auto", True, False}
+    verbose : int
+        1 shows a progress bar.
 
     Returns
     -------
@@ -66,10 +52,14 @@ def compute_activations(
     """
     backbone.input.check(X.shape, image_shape)
     forward = _Forward(backbone, X, layers, pooling, image_shape, batch_size, device, verbose)
-    if not wants_cache(cache, backbone, X, image_shape):
+    if not wants_cache(cache, backbone, X, image_shape, pooling):
         return forward(np.arange(len(X)))
-    stores = [ROW_CACHE[cache_key(backbone, layer, pooling)] for layer in layers]
-    return _through_cache(forward, stores)
+    keys = [cache_key(backbone, layer, pooling) for layer in layers]
+    # Held over look-up and insertion: of two threads with the same rows, one sends them.
+    with backbone.borrowed(device):
+        activations = _through_cache(forward, [ROW_CACHE[key] for key in keys])
+    ROW_CACHE.shrink(keep=keys)
+    return activations
 
 
 def cache_key(backbone, layer, pooling):
@@ -77,8 +67,10 @@ def cache_key(backbone, layer, pooling):
     return backbone.fingerprint, layer, pooling
 
 
-def wants_cache(cache, backbone, X, image_shape):
+def wants_cache(cache, backbone, X, image_shape, pooling):
     """Resolve ``cache="auto"``: digesting a row must cost less than sending it."""
+    if not isinstance(pooling, collections.abc.Hashable):
+        return False
     if cache != "auto":
         return cache
     is_image = X.ndim > 2 or image_shape is not None
@@ -106,7 +98,6 @@ def _through_cache(forward, stores):
             result[missing] = new[[positions[digests[row]] for row in missing]]
             store.insert(list(sent), new)
         results.append(result)
-    ROW_CACHE.shrink()
     return results
 
 
@@ -134,7 +125,13 @@ class _Forward:
         progress = tqdm(batches, desc="activations", unit="batch", disable=not self.verbose)
         with self.backbone.borrowed(self.device) as network, evaluating(network):
             outputs = [self._run_batch(network, batch) for batch in progress]
-        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+        activations = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+        if not all(np.isfinite(block).all() for block in activations):
+            raise ValueError(
+                f"Got NaN or infinity from the network of {self.backbone!r} for rows that are "
+                "finite; check its weights, and the scale of X that it expects."
+            )
+        return activations
 
     def _run_batch(self, network, rows):
         inputs = to_tensor(self.prepare(rows)).to(self.device)

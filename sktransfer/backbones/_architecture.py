@@ -3,40 +3,49 @@
 A closed list of classes, each with the constructor arguments that make it again.
 """
 
+import copy
+
 from torch import nn
 
-from sktransfer.backbones._activations import FeatureExtractor
+from sktransfer.backbones._extractor import FeatureExtractor
+from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._glyphs import GlyphNetwork
 from sktransfer.backbones._rescale import Rescale
 
 _CONVOLUTION = (
     *("in_channels", "out_channels", "kernel_size", "stride"),
-    *("padding", "dilation", "groups"),
+    *("padding", "dilation", "groups", "padding_mode"),
+)
+_BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+_MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVERAGE_POOL = (
+    *("kernel_size", "stride", "padding", "ceil_mode"),
+    *("count_include_pad", "divisor_override"),
 )
 # Class -> names of attributes that are the keyword arguments of its constructor.
 _LAYERS = {
     nn.Linear: ("in_features", "out_features"),
     nn.Conv1d: _CONVOLUTION,
     nn.Conv2d: _CONVOLUTION,
-    nn.BatchNorm1d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
-    nn.BatchNorm2d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
+    nn.BatchNorm1d: _BATCH_NORM,
+    nn.BatchNorm2d: _BATCH_NORM,
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
     nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding"),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding"),
+    nn.MaxPool2d: _MAX_POOL,
+    nn.AvgPool2d: _AVERAGE_POOL,
     nn.AdaptiveAvgPool2d: ("output_size",),
     nn.AdaptiveMaxPool2d: ("output_size",),
     nn.Flatten: ("start_dim", "end_dim"),
-    nn.Dropout: ("p",),
-    nn.Dropout2d: ("p",),
+    nn.Dropout: ("p", "inplace"),
+    nn.Dropout2d: ("p", "inplace"),
     nn.Identity: (),
-    nn.ReLU: (),
+    nn.ReLU: ("inplace",),
     nn.GELU: ("approximate",),
-    nn.SiLU: (),
+    nn.SiLU: ("inplace",),
     nn.Tanh: (),
     nn.Sigmoid: (),
-    nn.LeakyReLU: ("negative_slope",),
-    nn.ELU: ("alpha",),
+    nn.LeakyReLU: ("negative_slope", "inplace"),
+    nn.ELU: ("alpha", "inplace"),
     nn.Softmax: ("dim",),
     nn.LogSoftmax: ("dim",),
     GlyphNetwork: (),
@@ -48,10 +57,27 @@ _BY_NAME = {kind.__name__: kind for kind in _LAYERS}
 
 
 def describe(module):
-    """Return a JSON-ready description of the network, or None if it has other classes."""
+    """Return a JSON-ready description of the network, or None if it cannot be made from one.
+
+    That is where it has other classes, or is not the same when it is made again: a description
+    may be silent on a rare argument.
+    """
+    description = _describe(module)
+    if description is None:
+        return None
+    rebuilt = build(description).to_empty(device="cpu").eval()
+    if rebuilt.state_dict().keys() != module.state_dict().keys():
+        return None
+    rebuilt.load_state_dict(module.state_dict())
+    is_same = digest_network(rebuilt, None) == digest_network(copy.deepcopy(module).eval(), None)
+    return description if is_same else None
+
+
+def _describe(module):
     kind = type(module)
     if kind is nn.Sequential:
-        children = {name: describe(child) for name, child in module.named_children()}
+        # A module that stands in several places is described, and made, once for each.
+        children = {name: _describe(child) for name, child in module._modules.items()}
         if None in children.values():
             return None
         return {"class": "Sequential", "children": children}
@@ -62,10 +88,17 @@ def describe(module):
         arguments["bias"] = module.bias is not None
     description = {"class": kind.__name__, "arguments": arguments}
     if kind is FeatureExtractor:
-        description["network"] = describe(module.network)
+        description["network"] = _describe(module.network)
         if description["network"] is None or not isinstance(module.pooling, str):
             return None
     return description
+
+
+def name_foreign_class(module):
+    """Return the name of the first class that a description cannot hold, or of the network's."""
+    known = {nn.Sequential, *_LAYERS}
+    foreign = [type(m) for m in module.modules() if type(m) not in known]
+    return foreign[0].__qualname__ if foreign else type(module).__qualname__
 
 
 def build(description):

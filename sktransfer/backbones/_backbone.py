@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
@@ -46,6 +47,7 @@ class Backbone:
     Examples
     --------
     >>> from torch import nn
+    from torch.nn.parameter import UninitializedTensorMixin
     >>> from sktransfer import Backbone
     >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> backbone = Backbone(network, name="toy")
@@ -65,6 +67,9 @@ class Backbone:
             )
         if input is not None and not isinstance(input, NetworkInput):
             raise TypeError(f"Got input={input!r}, but expected a NetworkInput or None.")
+        # What torch.compile returns hides the layers.
+        module = getattr(module, "_orig_mod", module)
+        _check_usable(module)
         network = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
         for parameter in network.parameters():
             parameter.grad = None
@@ -78,6 +83,7 @@ class Backbone:
         for attribute, value in attributes.items():
             object.__setattr__(self, attribute, value)
         object.__setattr__(self, "_lock", threading.RLock())
+        object.__setattr__(self, "_elsewhere", {})
 
     def __setattr__(self, attribute, value):
         raise AttributeError(
@@ -129,7 +135,11 @@ class Backbone:
         example = self._make_example()
         if example is None:
             return None
-        (features,) = compute_activations(self, example, cache=False)
+        try:
+            (features,) = compute_activations(self, example, cache=False)
+        except ValueError:
+            # The example is of a size that the network does not take.
+            return None
         return features.shape[1]
 
     def _make_example(self):
@@ -160,14 +170,19 @@ class Backbone:
             if torch.device(device).type == "cpu":
                 yield self._network
             else:
-                yield copy.deepcopy(self._network).to(device)
+                yield self._copy_on(torch.device(device))
+
+    def _copy_on(self, device):
+        if self._elsewhere.get("device") != device:
+            self._elsewhere.update(device=device, network=copy.deepcopy(self._network).to(device))
+        return self._elsewhere["network"]
 
     def save(self, path):
         """Write the backbone to a ``.safetensors`` file that `load_backbone` reads.
 
         The file appears by rename once it is complete, and carries a digest that is checked when
-        it is read. It holds weights and the names of layers, never code: a network that is made
-        of other classes than torch's own is loaded with ``load_backbone(path, module=...)``.
+        it is read. It holds weights and a description of common layers, never code: a network
+        with other layers is loaded with ``load_backbone(path, module=...)``.
 
         Parameters
         ----------
@@ -175,3 +190,15 @@ class Backbone:
             Ends in ``.safetensors``.
         """
         _weights_file.write(path, self._network, name=self.name, network_input=self.input)
+
+
+def _check_usable(module):
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError("Got a TorchScript module, but expected the nn.Module it was made of.")
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+            raise ValueError(
+                f"Got a module whose weights {name!r} hold no values yet, but expected a network "
+                "that is ready to use; send a batch through lazy layers, load weights into meta "
+                "ones."
+            )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Least recently used stores are dropped above this many bytes.
+# Least recently used stores are dropped above this many bytes, but for those in use.
 MEMORY_BUDGET = 2**30
 
 
@@ -100,11 +100,23 @@ class RowCache:
             self._stores.move_to_end(key)
             return store
 
-    def shrink(self):
-        """Drop whole stores, the one unused for longest first, until the budget is kept."""
+    def info(self, key):
+        """Return the counts of a store, without counting as a use of it."""
         with self._lock:
-            while self._stores and sum(s.nbytes for s in self._stores.values()) > self.budget:
-                self._stores.popitem(last=False)
+            store = self._stores.get(key)
+        return CacheInfo(0, 0, 0, 0) if store is None else store.info()
+
+    def shrink(self, keep=()):
+        """Drop whole stores, the one unused for longest first, until the budget is kept.
+
+        Those in use are kept, so that one that is larger than the budget still serves.
+        """
+        with self._lock:
+            excess = sum(store.nbytes for store in self._stores.values()) - self.budget
+            for key in [key for key in self._stores if key not in keep]:
+                if excess <= 0:
+                    break
+                excess -= self._stores.pop(key).nbytes
 
     def clear(self):
         with self._lock:

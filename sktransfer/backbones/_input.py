@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from sktransfer.utils._validation import check_count, check_number
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkInput:
@@ -24,6 +26,8 @@ class NetworkInput:
     Examples
     --------
     >>> import numpy as np
+
+    from sktransfer.utils._validation import check_count, check_number
     >>> from sktransfer.backbones import NetworkInput
     >>> NetworkInput(channels=1).prepare(np.zeros((5, 64)), image_shape=(8, 8)).shape
     (5, 1, 8, 8)
@@ -38,10 +42,28 @@ class NetworkInput:
         for name in ("mean", "std"):
             value = getattr(self, name)
             if value is not None:
-                value = tuple(float(v) for v in np.atleast_1d(value))
+                value = tuple(np.atleast_1d(value).tolist())
+                for number in value:
+                    check_number(name, number)
                 object.__setattr__(self, name, value)
+        if self.channels is not None:
+            check_count("channels", self.channels, low=0)
+        check_count("min_size", self.min_size)
+        for name in ("mean", "std"):
+            self._check_per_channel(name, getattr(self, name))
         if self.std is not None and not all(v > 0 for v in self.std):
             raise ValueError(f"Got std={self.std!r}, but expected numbers > 0.")
+
+    def _check_per_channel(self, name, values):
+        if values is None or (len(values) == 1 and self.channels != 0):
+            return
+        if self.channels == 0:
+            raise ValueError(f"Got {name}={values!r} with channels=0, but vectors have none.")
+        if len(values) != self.channels:
+            raise ValueError(
+                f"Got {name}={values!r} with channels={self.channels!r}, but expected one value, "
+                "or as many as there are channels."
+            )
 
     def check(self, shape, image_shape=None):
         """Raise unless rows of this shape, read as ``image_shape``, fit the network."""
@@ -97,6 +119,11 @@ class NetworkInput:
             if image_shape is None:
                 return row, None
             row = check_image_shape(image_shape, row[0])
+        elif image_shape is not None and tuple(image_shape) != row:
+            raise ValueError(
+                f"Got image_shape={image_shape!r} with X of shape {tuple(shape)}, whose rows are "
+                f"images of shape {row} already; leave image_shape out."
+            )
         if len(row) == 2:
             row = (*row, 1)
         if len(row) != 3:

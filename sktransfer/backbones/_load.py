@@ -49,12 +49,21 @@ def load_backbone(backbone, *, pretrained=True, module=None):
     >>> load_backbone("glyphs").input.channels
     1
     """
+    if not isinstance(pretrained, bool):
+        raise TypeError(f"Got pretrained={pretrained!r}, but expected True or False.")
+    if not pretrained and not (isinstance(backbone, str) and backbone in _NAMED):
+        raise ValueError(
+            f"Got pretrained=False with backbone={backbone!r}, but random weights are made for "
+            f"the names {list_options(_NAMED)} only."
+        )
+    if module is not None and not _is_path(backbone):
+        raise ValueError("Got module=..., which goes with the path of a file only.")
     if isinstance(backbone, Backbone):
         return backbone
     if isinstance(backbone, nn.Module):
         return Backbone(backbone)
-    if isinstance(backbone, os.PathLike) or _looks_like_path(backbone):
-        return _load_file(pathlib.Path(backbone), module)
+    if _is_path(backbone):
+        return _load_file(pathlib.Path(backbone).expanduser(), module)
     if isinstance(backbone, str):
         return _load_named(backbone, pretrained)
     if hasattr(backbone, "fit"):
@@ -68,6 +77,7 @@ def load_backbone(backbone, *, pretrained=True, module=None):
 # Sharing one object per name is safe because backbones are immutable.
 @functools.cache
 def _glyphs(pretrained):
+    # Making a network draws random weights, also where they are replaced.
     with seeded(0):
         network = load_glyph_network() if pretrained else GlyphNetwork()
     name = "glyphs" if pretrained else "glyphs, random weights"
@@ -94,13 +104,15 @@ def _load_named(name, pretrained):
     return _NAMED[name](bool(pretrained))
 
 
-def _looks_like_path(backbone):
-    return isinstance(backbone, str) and (
-        bool(pathlib.PurePath(backbone).suffix) or pathlib.Path(backbone).is_file()
-    )
+def _is_path(backbone):
+    if isinstance(backbone, str) and backbone not in _NAMED:
+        return pathlib.PurePath(backbone).suffix in _weights_file.SUFFIXES
+    return isinstance(backbone, os.PathLike)
 
 
 def _load_file(path, module):
+    if not path.is_file():
+        raise FileNotFoundError(f"Got backbone={str(path)!r}, but there is no such file.")
     tensors, metadata = _weights_file.read(path)
     network = _make_network(path, metadata, module)
     try:
@@ -115,12 +127,16 @@ def _load_file(path, module):
 def _make_network(path, metadata, module):
     if isinstance(module, nn.Module):
         return Backbone(module).copy_module()
-    if module is not None:
+    if callable(module):
         return module()
+    if module is not None:
+        raise TypeError(
+            f"Got module={module!r}, but expected a torch.nn.Module or a function that makes one."
+        )
     description = json.loads(metadata["architecture"])
     if description is None:
         raise ValueError(
-            f"Got the file {str(path)!r} with a network of class {metadata['class']!r}, which "
+            f"Got the file {str(path)!r} with a layer of class {metadata['class']!r}, which "
             "cannot be made without its code; pass load_backbone(path, module=...)."
         )
     return build(description)

@@ -9,9 +9,6 @@ from torch import nn
 
 from sktransfer.utils._validation import list_options, suggest
 
-# Modules that may follow the last fully connected layer without making it a hidden one.
-_TRIVIAL = (nn.Identity, nn.Flatten, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
-
 
 class StopForward(Exception):
     """Raised inside a forward pass once nothing that comes later is wanted."""
@@ -60,13 +57,20 @@ class LayerTap(Tap):
                 activations = _first_tensor(activations, self.name)
                 pooled = pool(activations, self.pooling)
                 # A later layer may work in place on what it was given.
-                is_view = pooled.data_ptr() == activations.data_ptr()
-                self.value = pooled.clone() if is_view else pooled
+                self.value = pooled.clone() if _share_memory(pooled, activations) else pooled
                 on_value()
 
         if self.side == "input":
-            return [layer.register_forward_pre_hook(lambda _, args: keep(args))]
+
+            def keep_input(layer, args, kwargs):
+                keep(args or kwargs)
+
+            return [layer.register_forward_pre_hook(keep_input, with_kwargs=True)]
         return [layer.register_forward_hook(lambda _, args, output: keep(output))]
+
+
+def _share_memory(one, other):
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 class OutputTap(Tap):
@@ -84,44 +88,62 @@ class PenultimateTap(Tap):
     """The input of the last fully connected layer if the network ends in one, else its output.
 
     So a network with a classification head gives what its head sees, and a headless one all
-    that it computes.
+    that it computes. A softmax or sigmoid may follow the head.
     """
 
     def attach(self, module, on_value):
-        self.value = self._linear_output = self._last = None
-        leaves = [m for m in module.modules() if not list(m.children())]
-        return [leaf.register_forward_hook(self._follow) for leaf in leaves]
+        self.value = self.head = self._head_output = None
+        linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+        return [layer.register_forward_hook(self._follow, with_kwargs=True) for layer in linears]
 
-    def _follow(self, layer, args, output):
-        if isinstance(layer, _TRIVIAL):
-            return
-        self._last = layer
-        if isinstance(layer, nn.Linear):
-            self.value, self._linear_output = args[0], output
-
-    @property
-    def head(self):
-        """The last fully connected layer of the pass that was followed, or None."""
-        return self._last if self._linear_output is not None else None
+    def _follow(self, layer, args, kwargs, output):
+        self.value = args[0] if args else kwargs["input"]
+        self.head, self._head_output = layer, output
 
     def finish(self, output):
         output = _first_tensor(output, "output")
-        ends_in_linear = (
-            isinstance(self._last, nn.Linear)
-            and self._linear_output.ndim == 2
-            and self._linear_output.shape == output.shape
-        )
-        if not ends_in_linear:
-            self.value, self._linear_output = output, None
+        if self.head is None or not _is_made_of_logits(output, self._head_output):
+            self.value, self.head = output, None
+        self._head_output = None
         self.value = pool(self.value, self.pooling)
 
 
+class LogitsTap(PenultimateTap):
+    """What the classification head of the network gives, before a softmax that may follow."""
+
+    def finish(self, output):
+        logits = self._head_output
+        super().finish(output)
+        if self.head is None:
+            raise ValueError(
+                "Got output='logits' or 'proba', but the network does not end in a fully connected "
+                "layer that gives logits; expected output='features'."
+            )
+        self.value = logits
+
+
+def _is_made_of_logits(output, logits):
+    """Tell whether the network's output is these logits, or their softmax or sigmoid."""
+    if logits.ndim != 2 or logits.shape != output.shape:
+        return False
+    output, logits = output.detach(), logits.detach()
+    if torch.equal(output, logits):
+        return True
+    links = (logits.softmax(1), logits.log_softmax(1), logits.sigmoid())
+    return any(torch.allclose(output, linked, atol=1e-5) for linked in links)
+
+
 def make_tap(layer, layer_names, pooling="auto"):
-    """Turn ``"penultimate"``, ``"output"``, a layer name or ``"<name>:input"`` into a tap."""
+    """Turn a name into a tap.
+
+    ``"penultimate"``, ``"output"``, ``"logits"``, a layer name or ``"<name>:input"``.
+    """
     if layer == "penultimate":
         return PenultimateTap(pooling)
     if layer == "output":
         return OutputTap(pooling)
+    if layer == "logits":
+        return LogitsTap()
     name, _, side = str(layer).partition(":")
     if name not in layer_names or side not in ("", "input", "output"):
         raise ValueError(
@@ -142,7 +164,7 @@ def run_taps(module, inputs, taps):
     def reached(tap):
         waiting.discard(tap)
         if stops_early and not waiting:
-            raise StopForward
+            raise StopForward(taps)
 
     handles = []
     try:
@@ -151,8 +173,10 @@ def run_taps(module, inputs, taps):
         output = module(inputs)
         for tap in taps:
             tap.finish(output)
-    except StopForward:
-        pass
+    except StopForward as stop:
+        # Of a pass around this one, when a network holds a network that takes activations.
+        if stop.args[0] is not taps:
+            raise
     finally:
         for handle in handles:
             handle.remove()

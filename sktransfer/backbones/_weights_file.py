@@ -1,6 +1,7 @@
 """Weights on disk: safetensors with a description and a digest in its header; never a pickle."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -9,30 +10,33 @@ import uuid
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from sktransfer.backbones._architecture import describe
+from sktransfer.backbones._architecture import describe, name_foreign_class
 from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._input import NetworkInput
 
 _FORMAT = "sktransfer-backbone-1"
 _PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"}
+SUFFIXES = {".safetensors", *_PICKLE_SUFFIXES}
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
 def write(path, module, *, name, network_input):
     """Write a network to ``path``: a temporary file beside it, then a rename."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise ValueError(f"Got path={str(path)!r}, but expected a name that ends in .safetensors.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"Got path={str(path)!r}, but its folder does not exist.")
     # Cloned, since safetensors refuses tensors that share memory (tied weights).
     tensors = {key: value.clone().contiguous() for key, value in module.state_dict().items()}
     metadata = {
         "format": _FORMAT,
         "name": name,
-        "class": type(module).__qualname__,
+        "class": name_foreign_class(module),
         "architecture": json.dumps(describe(module)),
         "input": json.dumps(dataclasses.asdict(network_input)),
-        "digest": digest_tensors(tensors),
     }
+    metadata["digest"] = _digest(tensors, metadata)
     _replace(path, save(tensors, metadata))
 
 
@@ -63,13 +67,21 @@ def read(path):
             f"{_FORMAT!r}, as written by Backbone.save; put foreign weights into their module "
             "yourself and pass the module: Backbone(module)."
         )
-    digest = digest_tensors(tensors)
+    digest = _digest(tensors, metadata)
     if digest != metadata.get("digest"):
         raise ValueError(
-            f"Got the file {str(path)!r} with weights of digest {digest}, but its header says "
+            f"Got the file {str(path)!r} with content of digest {digest}, but its header says "
             f"{metadata.get('digest')}: the file is corrupt; fetch or write it again."
         )
     return tensors, metadata
+
+
+def _digest(tensors, metadata):
+    """Return the digest of all that a file says, but for the digest itself."""
+    described = json.dumps({k: v for k, v in metadata.items() if k != "digest"}, sort_keys=True)
+    return hashlib.blake2b(
+        (digest_tensors(tensors) + described).encode(), digest_size=16
+    ).hexdigest()
 
 
 def read_input(metadata):

@@ -1,7 +1,7 @@
 """FeatureTransferTransformer."""
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -11,6 +11,7 @@ from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
 from sktransfer.utils._sklearn import check_feature_names_in
+from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._torch import resolve_device
 from sktransfer.utils._validation import check_count, check_option
 
@@ -32,8 +33,9 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         name from ``Backbone.layer_names``, or ``"<name>:input"`` for what a layer is given. Of a
         layer that is called several times, the first call counts.
     output : {"features", "logits", "proba"}, default="features"
-        ``"features"``: the activations at ``layers``; ``"logits"``: the output of the network;
-        ``"proba"``: its softmax.
+        ``"features"``: the activations at ``layers``. For a network that ends in a fully
+        connected layer, and then without regard to ``layers``, ``"logits"``: what that layer
+        gives; ``"proba"``: their softmax, or the sigmoid of a single one.
     mode : {"replace", "concat"}, default="replace"
         ``"concat"`` puts the activations behind the input features (images flattened), which
         stay unscaled.
@@ -106,6 +108,9 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         self.cache = cache
         self.verbose = verbose
 
+    # A callable pooling is part of the key of the row cache, so clones must not copy it.
+    _shared_parameters = ("backbone", "pooling")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
@@ -125,13 +130,8 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         -------
         self : object
         """
-        self._check_parameters()
-        X = self._check_rows(X, reset=True)
-        self.backbone_ = resolve_backbone(self.backbone)
-        # One row tells the widths; through the cache, so that it is not sent again.
-        self._cache_used = wants_cache(self.cache, self.backbone_, X, self.image_shape)
-        self._widths = [block.shape[1] for block in self._compute_blocks(X[:1])]
-        return self
+        with restored_on_error(self):
+            return self._fit(X)
 
     def partial_fit(self, X, y=None):
         """Do what `fit` does at the first call, and check X at later ones: nothing is learned."""
@@ -190,11 +190,22 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         if not self._cache_used:
             return CacheInfo(0, 0, 0, 0)
         infos = [
-            ROW_CACHE[cache_key(self.backbone_, layer, self.pooling)].info()
+            ROW_CACHE.info(cache_key(self.backbone_, layer, self.pooling))
             for layer in self._get_layers()
         ]
         # Layers share their passes: rows are counted once, bytes summed.
         return infos[0]._replace(bytes=sum(info.bytes for info in infos))
+
+    def _fit(self, X):
+        self._check_parameters()
+        X = self._check_rows(X, reset=True)
+        self.backbone_ = resolve_backbone(self.backbone)
+        # One row tells the widths; through the cache, so that it is not sent again.
+        self._cache_used = wants_cache(
+            self.cache, self.backbone_, X, self.image_shape, self.pooling
+        )
+        self._widths = [block.shape[1] for block in self._compute_blocks(X[:1])]
+        return self
 
     def _check_parameters(self):
         check_option("output", self.output, ("features", "logits", "proba"))
@@ -203,12 +214,17 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         check_count("batch_size", self.batch_size)
         if not callable(self.pooling):
             check_option("pooling", self.pooling, POOLINGS)
-        if not self._get_layers():
-            raise ValueError(f"Got layers={self.layers!r}, but expected at least one layer.")
+        names = [self.layers] if isinstance(self.layers, str) else self.layers
+        if not np.iterable(names) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"Got layers={self.layers!r}, but expected a name or several.")
+        if not 0 < len(names) == len(set(names)):
+            raise ValueError(
+                f"Got layers={self.layers!r}, but expected at least one layer, and each once."
+            )
 
     def _get_layers(self):
         if self.output != "features":
-            return ("output",)
+            return ("logits",)
         return (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
 
     def _compute_blocks(self, X):
@@ -223,9 +239,14 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
             cache=self._cache_used,
             verbose=self.verbose,
         )
-        return [softmax(block, axis=1) for block in blocks] if self.output == "proba" else blocks
+        return [_link(block) for block in blocks] if self.output == "proba" else blocks
 
     def _get_input_names(self, input_features):
         if len(self.input_shape_) == 1:
             return check_feature_names_in(self, input_features)
         return [f"x{i}" for i in range(int(np.prod(self.input_shape_)))]
+
+
+def _link(logits):
+    """Return the probabilities that logits stand for."""
+    return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)

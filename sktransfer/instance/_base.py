@@ -82,7 +82,9 @@ class BaseWeighting(ABC, BaseEstimator):
 
         self.domain_auc_ = None
         self.log_ratio_ = self._compute_log_weights(source.X, X_target)
-        weights = normalize_log_weights(self.flatten * self.log_ratio_, self.clip)
+        # Zero times the -inf of rows without weight would not be zero.
+        log_weights = self.flatten * self.log_ratio_ if self.flatten else np.zeros(len(source.X))
+        weights = normalize_log_weights(log_weights, self.clip)
         self.effective_sample_size_ = effective_sample_size(weights)
         self.max_share_ = float(weights.max() / weights.sum())
         self._warn_of_low_overlap()
@@ -126,6 +128,11 @@ def normalize_log_weights(log_weights, clip=None):
 
     Where too few rows have any weight for both to hold, they share the weight equally.
     """
+    if np.isnan(log_weights).any():
+        raise ValueError(
+            "Got NaN as the log weight of some source rows, but expected numbers or -inf; the "
+            "weighting failed on these rows."
+        )
     largest = log_weights.max()
     if not np.isfinite(largest):
         return np.ones(len(log_weights))

@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.domain import stack_labels, stack_rows
+from sktransfer.domain import stack_labels, stack_rows, take_rows
 from sktransfer.instance._base import effective_sample_size
 from sktransfer.instance._source import (
     check_rows,
@@ -19,6 +19,7 @@ from sktransfer.instance._source import (
 )
 from sktransfer.instance._weighted_fit import fit_weighted
 from sktransfer.utils._sklearn import check_sample_weight
+from sktransfer.utils._state import restored_on_error
 
 __all__ = ["InstanceTransferClassifier"]
 
@@ -128,15 +129,23 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
         -------
         self : InstanceTransferClassifier
         """
+        with restored_on_error(self):
+            return self._fit(X, y, sample_weight)
+
+    def _fit(self, X, y, sample_weight):
         estimator = self._check_estimator()
         X, y = check_target(self, X, y)
         check_classification_targets(y)
-        self.source_share_ = self._resolve_share(len(y))
-        check_source(self.source, stacklevel=2)
+        check_source(self.source, stacklevel=3)
         if sample_weight is not None:
             sample_weight = check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+            if self.source is not None and not sample_weight.all():
+                # Rows without weight tell nothing of the target, nor do they count for the share.
+                counted = np.flatnonzero(sample_weight)
+                X, y, sample_weight = take_rows(X, counted), y[counted], sample_weight[counted]
+        self.source_share_ = 0.0 if self.source is None else self._resolve_share(len(y))
 
         if self.source is None or self.source_share_ == 0:
             self.weighting_, self.source_weights_ = None, np.zeros(0)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from sktransfer.domain import is_frame, is_missing
+from sktransfer.domain import is_frame
+from sktransfer.utils._validation import is_missing
 
 __all__ = ["as_matrix"]
 

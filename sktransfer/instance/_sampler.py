@@ -5,12 +5,15 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
-from sktransfer.domain import stack_labels, stack_rows, take_rows
+from sktransfer.domain import is_frame, stack_labels, stack_rows, take_rows
 from sktransfer.instance._base import effective_sample_size
 from sktransfer.instance._source import check_share, check_source, check_target, weigh_source
+from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._validation import check_count
 
 __all__ = ["InstanceWeightingSampler"]
+
+MOST_REPEATS = 1000  # draws per source row: more say nothing new and can fill the memory
 
 
 class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
@@ -96,7 +99,8 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         -------
         self : InstanceWeightingSampler
         """
-        self._fit(X, y)
+        with restored_on_error(self):
+            self._fit(X, y)
         return self
 
     def fit_resample(self, X, y):
@@ -118,11 +122,15 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         y_resampled : array or Series
             Their labels.
         """
+        with restored_on_error(self):
+            return self._fit_resample(X, y)
+
+    def _fit_resample(self, X, y):
         X_target, y_target, random_state = self._fit(X, y)
         n_draws = self._count_draws(len(y_target))
-        if self.source is None or n_draws == 0:
+        if n_draws == 0:
             self.source_indices_ = np.zeros(0, dtype=int)
-            return X_target, _like(y, y_target)
+            return X if is_frame(X) else X_target, y if hasattr(y, "iloc") else y_target
         self.source_indices_ = _draw(
             self.source_weights_, n_draws, _strata(self.source.y), random_state
         )
@@ -136,7 +144,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         check_share(self.source_share)
         if self.n_samples is not None:
             check_count("n_samples", self.n_samples, low=0)
-        check_source(self.source, stacklevel=3)
+        check_source(self.source, stacklevel=4)
         random_state = check_random_state(self.random_state)
 
         self.weighting_, self.source_weights_ = None, np.zeros(0)
@@ -150,9 +158,19 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         return X_target, y_target, random_state
 
     def _count_draws(self, n_target):
-        if self.n_samples is not None:
-            return self.n_samples
-        return round(n_target * self.source_share / (1 - self.source_share))
+        if self.source is None:
+            return 0
+        n_draws = self.n_samples
+        if n_draws is None:
+            n_draws = round(n_target * self.source_share / (1 - self.source_share))
+        n_source = len(self.source_weights_)
+        if n_draws > MOST_REPEATS * n_source:
+            raise ValueError(
+                f"Got n_samples={self.n_samples!r} and source_share={self.source_share!r}, which "
+                f"ask for {n_draws} draws of {n_source} source rows, but expected at most "
+                f"{MOST_REPEATS} per row; lower them."
+            )
+        return n_draws
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -187,4 +205,7 @@ def _like(y, values):
         return values
     if hasattr(y, "columns"):
         return type(y)(values, columns=y.columns)
-    return type(y)(values, name=y.name)
+    # A categorical stays one if it has the labels of the source.
+    is_categorical = hasattr(y, "cat")
+    keeps_dtype = is_categorical and np.isin(values, np.asarray(y.cat.categories)).all()
+    return type(y)(values, name=y.name, dtype=y.dtype if keeps_dtype else None)

@@ -7,9 +7,10 @@ from sklearn.base import clone
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from sktransfer.domain import SourceDomain, as_rows, check_domains, is_missing
+from sktransfer.domain import SourceDomain, as_rows, check_domains
+from sktransfer.instance._base import BaseWeighting
 from sktransfer.instance._domain_classifier import DomainClassifierWeighting
-from sktransfer.utils._validation import check_number
+from sktransfer.utils._validation import check_labels, check_number
 
 __all__ = ["check_rows", "check_share", "check_source", "check_target", "weigh_source"]
 
@@ -45,9 +46,7 @@ def check_target(estimator, X, y):
     validate_data(estimator, X, y, skip_check_array=True)
     y = column_or_1d(y, warn=True)
     check_consistent_length(X, y)
-    assert_all_finite(y, input_name="y")
-    if y.dtype.kind == "O" and any(is_missing(label) for label in y):
-        raise ValueError("Got y with missing labels, but expected a label for each row.")
+    assert_all_finite(y, input_name="y") if y.dtype.kind == "c" else check_labels(y)
     return X, y
 
 
@@ -74,11 +73,11 @@ def check_source(source, *, stacklevel):
 
 def check_share(source_share):
     """Check that ``source_share`` is in [0, 1)."""
-    check_number("source_share", source_share, low=0, high=1)
-    if source_share == 1:
+    check_number("source_share", source_share, low=0)
+    if source_share >= 1:
         raise ValueError(
-            "Got source_share=1, but expected less than 1, so that the target has a share; fit "
-            "the estimator on the source alone to leave the target out."
+            f"Got source_share={source_share!r}, but expected less than 1, so that the target "
+            "has a share; fit the estimator on the source alone to leave the target out."
         )
 
 
@@ -96,10 +95,11 @@ def weigh_source(source, X_target, weighting, random_state):
     check_domains(X_target, source)
     if weighting is None:
         weighting = DomainClassifierWeighting(random_state=random_state)
-    elif not hasattr(weighting, "compute_weights") or isinstance(weighting, type):
+    elif not isinstance(weighting, BaseWeighting):
         raise TypeError(
-            f"Got weighting={weighting!r}, but expected an object with compute_weights, such as "
-            "DomainClassifierWeighting()."
+            f"Got weighting={weighting!r}, but expected a weighting, such as "
+            "DomainClassifierWeighting(); methods of your own derive from "
+            "sktransfer.instance.BaseWeighting."
         )
     else:
         weighting = clone(weighting)

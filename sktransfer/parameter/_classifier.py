@@ -1,10 +1,9 @@
 """ParameterTransferClassifier."""
 
 import numpy as np
-import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, TransformerMixin
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import check_random_state, column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -12,10 +11,13 @@ from sktransfer.backbones import Backbone
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.base import BaseNetworkEstimator
-from sktransfer.parameter._strategies import STRATEGIES, LabelledRows, Settings
+from sktransfer.training._heads import compute_head_logits
+from sktransfer.training._net import check_callbacks
+from sktransfer.training._strategies import STRATEGIES, LabelledRows, Settings
 from sktransfer.utils._sklearn import check_sample_weight
-from sktransfer.utils._torch import resolve_device, thread_limit, to_tensor
-from sktransfer.utils._validation import check_count, check_number, check_option
+from sktransfer.utils._state import restored_on_error
+from sktransfer.utils._torch import resolve_device, thread_limit
+from sktransfer.utils._validation import check_count, check_labels, check_number, check_option
 
 
 class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetworkEstimator):
@@ -36,6 +38,7 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
         - ``"fine_tune"``: all weights move, with two learning rates.
         - ``"auto"``: fine-tuned only if its held-out log loss over 3 folds is lower than the
           frozen one's by more than a standard error; frozen where a class has fewer than 3 rows.
+          A `NegativeTransferWarning` says so if a linear model on the input alone is better still.
           It costs four times as much as ``"fine_tune"``.
     hidden_layer_sizes : sequence of int, default=()
         Widths of fully connected layers between backbone and output.
@@ -49,13 +52,14 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     weight_decay : float, default=1e-2
         Of AdamW; biases and normalisation layers have none.
     dropout : float, default=0.0
-        In the hidden layers of the head.
+        In the hidden layers of the head; of no effect without them.
     freeze_norm : bool, default=True
         Keep the running statistics of BatchNorm layers while fine-tuning.
     class_weight : dict or "balanced", default=None
         Weights of the classes, as in scikit-learn.
     max_epochs : int, default=None
-        Passes over the rows. None: 30, but at least 200 and at most 2,000 steps.
+        Passes over the rows. None: 30, but at least 200 and at most 2,000 steps; at least 1,000
+        for hidden layers on a frozen backbone, where steps are cheap.
     batch_size : int or "auto", default="auto"
         "auto": an eighth of the rows, between 8 and 32.
     image_shape : tuple of int, default=None
@@ -65,8 +69,9 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     device : str, default="auto"
         A torch device; "auto" takes a GPU if there is one.
     n_threads : int, default=None
-        Torch threads during fit and predict. The same number gives the same bits in every
-        process; None leaves the number as it is.
+        Torch threads during fit and predict; None leaves the number as it is. The same number
+        gives the same result in every process: the same bits where features were computed in the
+        same batches, else equal to about 1e-6 (see `FeatureTransferTransformer`).
     callbacks : list of skorch callbacks, default=None
         Copied, then given to the training loop.
     verbose : int, default=0
@@ -88,12 +93,14 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     backbone_ : Backbone
         The same as a backbone, ready for the next transfer.
     net_ : skorch.NeuralNet or None
-        What trained the network; None for a linear head on a frozen backbone.
+        What trained the network, without the moments of its optimizer; None for a linear head on
+        a frozen backbone.
     history_ : list of dict
         One record per epoch of ``net_``; empty without one.
     strategy_ : {"frozen", "fine_tune"}
     oof_loss_ : dict
-        Out-of-fold log loss of the candidates of ``strategy="auto"``; empty otherwise.
+        Out-of-fold log loss of the candidates of ``strategy="auto"`` (``"frozen"``,
+        ``"fine_tune"``, and ``"no_transfer"``: a linear model on the input); empty otherwise.
     param_groups_ : list of dict
         What moved and how fast.
 
@@ -179,16 +186,8 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
         -------
         self : object
         """
-        self._check_parameters()
-        X, y = self._check_Xy(X, y)
-        sample_weight = self._check_weights(X, y, sample_weight)
-        with thread_limit(self.n_threads):
-            settings = self._make_settings()
-            features = self._compute_features(settings.backbone, X)
-            rows = LabelledRows(X, features, y, sample_weight)
-            fitted = STRATEGIES[self.strategy].fit(rows, settings)
-        self._keep(fitted, settings.backbone)
-        return self
+        with restored_on_error(self):
+            return self._fit(X, y, sample_weight)
 
     def predict(self, X):
         """Return the class of each row, of shape (n,)."""
@@ -199,6 +198,10 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
         """Return probabilities of shape (n, n_classes), in the order of classes_."""
         return softmax(self._compute_logits(X), axis=1)
 
+    def predict_log_proba(self, X):
+        """Return log probabilities of shape (n, n_classes), in the order of classes_."""
+        return log_softmax(self._compute_logits(X), axis=1)
+
     def decision_function(self, X):
         """Return logits, of shape (n, n_classes), or (n,) for two classes."""
         logits = self._compute_logits(X)
@@ -208,7 +211,7 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
         """Return the features that the head sees, of shape (n, n_features), float32."""
         X = self._check_rows(X, reset=False)
         with thread_limit(self.n_threads):
-            return self._compute_features(self._feature_backbone, X)
+            return self._compute_features(*self._feature_origin, X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns of `transform`: ``backbone_<i>``.
@@ -229,6 +232,26 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 
+    def _fit(self, X, y, sample_weight):
+        self._check_parameters()
+        X, y = self._check_Xy(X, y)
+        weight = self._compute_weights(X, y, sample_weight)
+        # Rows without weight count nowhere, neither in folds nor in budgets of steps.
+        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        self.classes_, y = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"Got y with one class, {self.classes_[0]!r}, but expected at least two classes "
+                "with rows of a weight > 0."
+            )
+        with thread_limit(self.n_threads):
+            settings = self._make_settings()
+            features = self._compute_features(settings.backbone, "penultimate", self.cache, X)
+            rows = LabelledRows(X, features, y, weight / weight.mean())
+            fitted = STRATEGIES[self.strategy].fit(rows, settings)
+        self._keep(fitted, settings.backbone)
+        return self
+
     def _check_parameters(self):
         check_option("strategy", self.strategy, STRATEGIES)
         check_option("head_init", self.head_init, ("linear_probe", "random"))
@@ -246,31 +269,39 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
                 f"Got hidden_layer_sizes={self.hidden_layer_sizes!r}, but expected a sequence of "
                 "integers, such as (64,)."
             )
-        for size in self.hidden_layer_sizes:
-            check_count("hidden_layer_sizes", size)
+        for i, size in enumerate(self.hidden_layer_sizes):
+            check_count(f"hidden_layer_sizes[{i}]", size)
+        check_callbacks(self.callbacks)
 
     def _check_Xy(self, X, y):
+        y = column_or_1d(y, warn=True)
+        check_labels(y)
         X, y = self._check_rows(X, y, reset=True)
         check_classification_targets(y)
-        try:
-            self.classes_, y = np.unique(y, return_inverse=True)
-        except TypeError as error:
-            raise ValueError(
-                f"Got y with labels of several types ({error}), but expected labels that can be "
-                "sorted, such as all strings or all numbers."
-            ) from error
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"Got y with one class, {self.classes_[0]!r}, but expected at least two classes."
-            )
         return X, y
 
-    def _check_weights(self, X, y, sample_weight):
-        """Return weights of mean one, those of the classes included."""
+    def _compute_weights(self, X, y, sample_weight):
+        """Return the weights of rows times those of their classes."""
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
-            weight = weight * compute_sample_weight(self.class_weight, self.classes_[y])
-        return weight / weight.mean()
+            self._check_class_weight()
+            weight = weight * compute_sample_weight(self.class_weight, y)
+        if not weight.any():
+            raise ValueError(
+                f"Got class_weight={self.class_weight!r}, which leaves every row without weight; "
+                "expected at least one class with rows and a weight > 0."
+            )
+        return weight
+
+    def _check_class_weight(self):
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                check_number(f"class_weight[{label!r}]", weight, low=0)
+        elif self.class_weight != "balanced":
+            raise ValueError(
+                f"Got class_weight={self.class_weight!r}, but expected 'balanced', a dict of "
+                "class to weight, or None."
+            )
 
     def _make_settings(self):
         return Settings(
@@ -303,22 +334,24 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
             self.module_, name=f"{pretrained.name}, {fitted.strategy}", input=pretrained.input
         )
         # While frozen, the features are the pretrained network's own, and cached as such.
-        is_frozen = fitted.strategy == "frozen"
-        self._feature_backbone = pretrained if is_frozen else self.backbone_
+        if fitted.strategy == "frozen":
+            self._feature_origin = pretrained, "penultimate", self.cache
+        else:
+            self._feature_origin = self.backbone_, "backbone", False
 
-    def _compute_features(self, backbone, X):
-        own = backbone is getattr(self, "backbone_", None)
+    def _compute_features(self, backbone, layer, cache, X):
         (features,) = compute_activations(
             backbone,
             X,
-            layers=("backbone" if own else "penultimate",),
+            layers=(layer,),
             image_shape=self.image_shape,
             device=resolve_device(self.device),
-            cache=False if own else self.cache,
+            cache=cache,
         )
         return features
 
     def _compute_logits(self, X):
-        features = to_tensor(self.transform(X))
-        with torch.inference_mode(), thread_limit(self.n_threads):
-            return self.module_.head(features).numpy().astype(np.float64)
+        X = self._check_rows(X, reset=False)
+        with thread_limit(self.n_threads):
+            features = self._compute_features(*self._feature_origin, X)
+            return compute_head_logits(self.module_.head, features)

@@ -50,7 +50,7 @@ class ShuffledBatches(Sampler):
 
     def __iter__(self):
         batches = list(torch.randperm(self.n_rows, generator=self.generator).split(self.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if len(batches) > 1 and len(batches[-1]) == 1 < self.batch_size:
             batches[-2:] = [torch.cat(batches[-2:])]
         return (batch.tolist() for batch in batches)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sktransfer.backbones._rescale import Rescale
-from sktransfer.utils._torch import seeded
+from sktransfer.utils._torch import seeded, to_tensor
 
 
 def measure_scale(features, sample_weight):
@@ -62,3 +62,9 @@ def make_head_from_probe(probe):
         head.output.weight.copy_(torch.as_tensor(probe.coef))
         head.output.bias.copy_(torch.as_tensor(probe.intercept))
     return head
+
+
+def compute_head_logits(head, features):
+    """Return the logits of a head as float64, of shape (n, n_classes)."""
+    with torch.inference_mode():
+        return head(to_tensor(features)).numpy().astype(np.float64)

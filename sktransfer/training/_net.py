@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -119,7 +119,7 @@ def train_network(
     verbose=0,
     seed=0,
 ):
-    """Train a network in place; keyboard interrupts come through.
+    """Train a network in place; keyboard interrupts come through, early stopping does not.
 
     Parameters
     ----------
@@ -170,11 +170,34 @@ def train_network(
         net.initialize()
         # Not `partial_fit`, which swallows KeyboardInterrupt and returns a half-trained network.
         net.notify("on_train_begin", X=rows, y=None)
-        net.fit_loop(rows)
+        try:
+            net.fit_loop(rows)
+        except KeyboardInterrupt:
+            if not _stopped_early(net):
+                raise
         net.notify("on_train_end", X=rows, y=None)
     network.eval()
     _check_finite(net)
     return net
+
+
+def check_callbacks(callbacks):
+    """Raise unless this is None or a list of skorch callbacks, each alone or behind a name."""
+    if callbacks is None:
+        return
+    items = callbacks if isinstance(callbacks, list | tuple) else [None]
+    for item in items:
+        callback = item[-1] if isinstance(item, tuple) and len(item) == 2 else item
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"Got callbacks={callbacks!r}, but expected a list of skorch callbacks."
+            )
+
+
+def _stopped_early(net):
+    """Tell skorch's EarlyStopping, which raises KeyboardInterrupt too, from an interrupt."""
+    callbacks = [callback for _, callback in net.callbacks_]
+    return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
 
 
 def _as_patterns(param_groups):

@@ -1,6 +1,7 @@
 """Torch settings that are put back after use: threads, random state, mode, device."""
 
 import contextlib
+import threading
 
 import numpy as np
 import torch
@@ -18,9 +19,14 @@ def resolve_device(device):
         raise ValueError(
             f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch device."
         ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    try:
+        is_there = bool((torch.zeros(1, device=device) == 0).item())
+    except (RuntimeError, AssertionError, NotImplementedError):
+        is_there = False
+    if not is_there:
         raise ValueError(
-            f"Got device={str(device)!r}, but torch finds no GPU here; use device='auto' or 'cpu'."
+            f"Got device={str(device)!r}, but torch cannot compute on it here; use device='auto' "
+            "or 'cpu'."
         )
     return device
 
@@ -40,11 +46,22 @@ def thread_limit(n_threads):
         torch.set_num_threads(before)
 
 
+_GENERATORS = threading.RLock()
+
+
 @contextlib.contextmanager
 def seeded(seed):
-    """Run with torch's global generators seeded, and put their old states back."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    """Run with torch's global generators seeded, and put their old states back.
+
+    One thread at a time, since the generators are the process's. A GPU that nobody has used yet
+    stays untouched.
+    """
+    has_gpus = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if has_gpus else []
+    with _GENERATORS, torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if has_gpus:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

@@ -4,6 +4,8 @@ import difflib
 import math
 import numbers
 
+import numpy as np
+
 
 def suggest(name, options):
     """Return `` Did you mean 'x'?`` for the near misses of ``name``, or an empty string."""
@@ -48,3 +50,32 @@ def check_count(name, value, *, low=1):
         raise TypeError(f"Got {name}={value!r}, but expected {expected}.")
     if value < low:
         raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
+
+
+def is_missing(label):
+    """Whether a value of a column or a label stands for a missing one: None, NaN, NaT or NA."""
+    if label is None:
+        return True
+    unequal = label != label
+    # pd.NA != pd.NA is pd.NA
+    return not isinstance(unequal, (bool, np.bool_)) or bool(unequal)
+
+
+def check_labels(y):
+    """Raise unless no label is missing and they can be sorted, that is, compared."""
+    if y.dtype.kind == "f":
+        n_bad = int((~np.isfinite(y)).sum())
+    else:
+        n_bad = sum(is_missing(label) for label in y) if y.dtype.kind == "O" else 0
+    if n_bad:
+        raise ValueError(
+            f"Got y with {n_bad} missing or infinite labels, but expected a label for each row; "
+            "remove those rows. (Input y contains NaN, None or infinity.)"
+        )
+    try:
+        np.unique(y)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(
+            f"Got y with labels of the types {', '.join(kinds)}, but expected labels of one type."
+        ) from error

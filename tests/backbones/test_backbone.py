@@ -96,3 +96,66 @@ def test_what_is_no_module_is_refused(module):
 
 def test_repr_is_short(small_network):
     assert repr(Backbone(small_network)) == "Backbone('SmallNetwork', 261 parameters)"
+
+
+NOTEBOOK_CELL = """
+import torch
+from torch import nn
+
+FACTOR = {factor}
+
+def link(x):
+    return torch.{link}(x)
+
+class Network(nn.Module):
+    offset = {offset}
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        nn.init.ones_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x):
+        return FACTOR * link(self.fc(x)) + self.offset
+"""
+
+
+def fingerprint_of_cell(factor=1.0, link="tanh", offset=0.0):
+    cell = {"__name__": "__main__"}
+    exec(NOTEBOOK_CELL.format(factor=factor, link=link, offset=offset), cell)
+    return Backbone(cell["Network"]()).fingerprint
+
+
+def test_fingerprint_knows_code_that_is_defined_again():
+    assert fingerprint_of_cell() == fingerprint_of_cell()
+    variants = [{}, {"factor": 2.0}, {"link": "sigmoid"}, {"offset": 1.0}]
+    assert len({fingerprint_of_cell(**variant) for variant in variants}) == len(variants)
+
+
+def test_fingerprint_knows_functions_and_buffers_that_are_not_saved():
+    layer = nn.TransformerEncoderLayer(8, 2, activation=torch.tanh)
+    layer.register_buffer("shift", torch.zeros(2), persistent=False)
+    prints = {Backbone(layer).fingerprint}
+    layer.shift += 1
+    prints.add(Backbone(layer).fingerprint)
+    layer.activation = torch.nn.functional.silu
+    prints.add(Backbone(layer).fingerprint)
+    assert len(prints) == 3
+
+
+def test_fingerprint_of_a_module_that_knows_its_parent():
+    parent, child = nn.Sequential(), nn.Linear(2, 2)
+    parent.add_module("child", child)
+    child.parent = [parent]
+    assert Backbone(parent).fingerprint == Backbone(parent).fingerprint
+
+
+@pytest.mark.parametrize("module", [nn.LazyLinear(3), nn.Linear(2, 2, device="meta")])
+def test_weights_without_values_are_refused(module):
+    with pytest.raises(ValueError, match="hold no values yet"):
+        Backbone(module)
+
+
+def test_weights_of_other_precision_become_float32():
+    assert Backbone(nn.Linear(2, 2).double()).copy_module().weight.dtype == torch.float32

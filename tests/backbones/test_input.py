@@ -75,3 +75,25 @@ def test_rows_that_do_not_fit_are_refused(network_input, shape, image_shape, mes
 def test_scale_must_be_positive():
     with pytest.raises(ValueError, match="Got std"):
         NetworkInput(std=(1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"channels": 1, "mean": (0.1, 0.2)}, ValueError),
+        ({"channels": 0, "mean": 0.5}, ValueError),
+        ({"channels": -1}, ValueError),
+        ({"channels": 2.5}, TypeError),
+        ({"min_size": 0}, ValueError),
+        ({"mean": float("nan")}, ValueError),
+        ({"mean": "bright"}, TypeError),
+    ],
+)
+def test_wrong_descriptions(arguments, error):
+    with pytest.raises(error, match="Got "):
+        NetworkInput(**arguments)
+
+
+def test_an_image_shape_that_images_contradict():
+    with pytest.raises(ValueError, match=r"image_shape=\(4, 16\).*leave image_shape out"):
+        NetworkInput(channels=1).check((5, 8, 8), (4, 16))

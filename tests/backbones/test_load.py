@@ -107,6 +107,62 @@ def test_a_flipped_bit_is_found(saved):
         load_backbone(saved)
 
 
+def test_no_flipped_bit_of_a_file_goes_unnoticed(plain, saved):
+    content = saved.read_bytes()
+    for position in range(8, len(content), 41):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << (position % 8)
+        saved.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"plain\.safetensors"):
+            load_backbone(saved)
+
+
+SHARED = nn.ReLU()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)),
+        nn.Sequential(nn.Linear(4, 4), SHARED, nn.Linear(4, 4), SHARED),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, ceil_mode=True)),
+        nn.Sequential(nn.LayerNorm(4, bias=False)),
+        nn.Sequential(nn.Linear(4, 4), nn.CELU()),
+    ],
+)
+def test_a_file_gives_the_same_network_or_asks_for_its_code(network, tmp_path):
+    backbone, path = Backbone(network), tmp_path / "network.safetensors"
+    backbone.save(path)
+    try:
+        loaded = load_backbone(path)
+    except ValueError as error:
+        assert "module=" in str(error)
+        loaded = load_backbone(path, module=network)
+    assert loaded == backbone
+
+
+def test_names_come_before_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glyphs").write_text("not a network")
+    assert load_backbone("glyphs").n_parameters > 0
+    with pytest.raises(ValueError, match=r"Got backbone='timm/resnet18\.a1_in1k'"):
+        load_backbone("timm/resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"pretrained": False}, ValueError),
+        ({"pretrained": "no"}, TypeError),
+        ({"module": nn.Linear(2, 2)}, ValueError),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments, error):
+    with pytest.raises(error, match=f"Got {next(iter(arguments))}="):
+        load_backbone(nn.Linear(2, 2), **arguments)
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ValueError, match="format None.*Backbone.save"):

@@ -104,3 +104,42 @@ def test_pooling():
         pool(images, "cls")
     with pytest.raises(ValueError, match=r"expected \(2, n_features\)"):
         pool(images, lambda a: a[0])
+
+
+class Embedding(nn.Module):
+    def __init__(self, link):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.link = link
+
+    def forward(self, x):
+        return self.link(self.fc(input=x), x)
+
+
+def test_a_layer_that_more_than_a_softmax_follows_is_no_head():
+    inputs = torch.rand(3, 4)
+    for link in (
+        lambda f, x: f.relu(),
+        lambda f, x: f + x,
+        lambda f, x: nn.functional.normalize(f),
+    ):
+        network = Embedding(link)
+        (features,) = tap(network, "penultimate", inputs=inputs)
+        torch.testing.assert_close(features, network(inputs))
+    for link in (lambda f, x: f, lambda f, x: f.softmax(1), lambda f, x: f.log_softmax(1)):
+        (features,) = tap(Embedding(link), "penultimate", inputs=inputs)
+        torch.testing.assert_close(features, inputs)
+
+
+def test_a_head_with_a_parametrization():
+    network = nn.Sequential(nn.Linear(4, 6), nn.utils.parametrizations.weight_norm(nn.Linear(6, 2)))
+    (features,) = tap(network, "penultimate", inputs=torch.rand(3, 4))
+    assert features.shape == (3, 6)
+
+
+def test_pooling_that_takes_a_view_is_safe_from_layers_in_place():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3))
+    taps = [make_tap(name, names_of(network), lambda a: a[:, :, -1, -1]) for name in ("0", "2")]
+    with torch.no_grad():
+        corner, _ = run_taps(network, IMAGES, taps)
+        torch.testing.assert_close(corner, network[0](IMAGES)[:, :, -1, -1])

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
@@ -187,6 +189,7 @@ def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
     [
         ({"layers": "cov"}, r"Got layers='cov'.*Did you mean 'conv'"),
         ({"layers": []}, r"Got layers=\[\], but expected at least one"),
+        ({"layers": ["conv", "conv"]}, "each once"),
         ({"mode": "append"}, "Got mode='append', but expected one of 'replace', 'concat'"),
         ({"output": "logit"}, "Got output='logit'.*Did you mean 'logits'"),
         ({"pooling": "mean"}, "Got pooling='mean'"),
@@ -238,3 +241,71 @@ def test_columns_of_other_names_than_in_fit():
     transformer = FeatureTransferTransformer(nn.Linear(2, 3)).fit(X)
     with pytest.raises(ValueError, match="feature names should match"):
         transformer.transform(X[["b", "a"]])
+
+
+def test_logits_need_a_head_and_probabilities_are_never_linked_twice(digits):
+    images = digits[0][:10]
+    for output in ("logits", "proba"):
+        with pytest.raises(ValueError, match="does not end in a fully connected layer"):
+            FeatureTransferTransformer("glyphs", output=output).fit(images)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    expected = FeatureTransferTransformer(plain, output="proba").fit_transform(images)
+    for end in (nn.Softmax(dim=1), nn.LogSoftmax(dim=1)):
+        network = nn.Sequential(*plain, end)
+        proba = FeatureTransferTransformer(network, output="proba").fit_transform(images)
+        np.testing.assert_allclose(proba, expected, rtol=1e-5)
+    single = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    proba = FeatureTransferTransformer(single, output="proba").fit_transform(images)
+    assert len(np.unique(proba)) > 1
+
+
+def test_layers_inside_a_fitted_classifier(backbone, digits):
+    images, y = digits[0][:20], digits[1][:20]
+    classifier = ParameterTransferClassifier(backbone, strategy="frozen", random_state=0)
+    classifier.fit(images, y)
+    inner = FeatureTransferTransformer(classifier, layers="backbone.network.norm")
+    outer = FeatureTransferTransformer(backbone, layers="norm")
+    np.testing.assert_allclose(
+        inner.fit_transform(images), outer.fit_transform(images), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_threads_share_their_passes(small_network, digits):
+    images, y = digits[0][:60], digits[1][:60]
+    pipeline = make_pipeline(
+        FeatureTransferTransformer(Backbone(small_network)), LogisticRegression(max_iter=5000)
+    )
+    grid = {"logisticregression__C": [0.01, 0.1, 1]}
+    with parallel_config("threading"):
+        GridSearchCV(pipeline, grid, cv=2, n_jobs=4).fit(images, y)
+    assert type(small_network).rows_seen == len(np.unique(images, axis=0))
+
+
+def test_a_failed_fit_leaves_the_last_one_whole(backbone, digits):
+    images = digits[0][:10]
+    transformer = FeatureTransferTransformer(backbone).fit(images)
+    features = transformer.transform(images)
+    with pytest.raises(ValueError, match="contains NaN"):
+        transformer.fit(np.full((3, 4, 4), np.nan))
+    np.testing.assert_array_equal(transformer.transform(images), features)
+
+
+def test_a_network_that_gives_nan_is_named(small_network, digits):
+    nn.init.constant_(small_network.conv.weight, np.nan)
+    with pytest.raises(ValueError, match="NaN or infinity from the network of .*SmallNetwork"):
+        FeatureTransferTransformer(small_network).fit(digits[0][:10])
+
+
+def test_repeated_columns():
+    X = pd.DataFrame(np.zeros((4, 2)), columns=["a", "a"])
+    with pytest.raises(ValueError, match=r"repeated columns: \['a'\]"):
+        FeatureTransferTransformer(nn.Linear(2, 3)).fit(X)
+
+
+def test_tensors(backbone, digits):
+    images = digits[0][:10]
+    features = FeatureTransferTransformer(backbone).fit_transform(images)
+    tensor = torch.as_tensor(images, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(
+        FeatureTransferTransformer(backbone).fit_transform(tensor), features
+    )

@@ -298,3 +298,25 @@ def test_nothing_passed_is_changed():
 def test_bad_parameters(parameters, error, message):
     with pytest.raises(error, match=message):
         make_classifier(**parameters).fit(X, y)
+
+
+def test_target_rows_of_weight_zero_might_as_well_be_left_out():
+    domains = make_covariate_shift(80, 40, random_state=0)
+    source = SourceDomain(domains.X_source, domains.y_source)
+    weight = (np.arange(40) < 30).astype(float)
+    classifier = InstanceTransferClassifier(source=source, random_state=0)
+    X, y = domains.X_target, domains.y_target
+    weighted = clone(classifier).fit(X, y, sample_weight=weight).predict_proba(X)
+    left_out = clone(classifier).fit(X[:30], y[:30]).predict_proba(X)
+    np.testing.assert_allclose(weighted, left_out)
+
+
+def test_a_failed_fit_leaves_the_last_one_whole():
+    domains = make_covariate_shift(80, 40, random_state=0)
+    source = SourceDomain(domains.X_source, domains.y_source)
+    X, y = domains.X_target, domains.y_target
+    classifier = InstanceTransferClassifier(source=source, random_state=0).fit(X, y)
+    proba = classifier.predict_proba(X)
+    with pytest.raises(ValueError, match="columns"):
+        classifier.fit(X[:, :1], y)
+    np.testing.assert_array_equal(classifier.predict_proba(X), proba)

@@ -162,7 +162,7 @@ def test_bad_parameters(parameters, error, message):
         (X, y[:-1], "inconsistent numbers of samples"),
         (X[:0], y[:0], "0 rows"),
         (X, np.where(y == 0, np.nan, y), "NaN"),
-        (X, [None, *"a" * 39], "missing labels"),
+        (X, [None, *"a" * 39], "missing"),
         (np.where(X > 2, np.inf, X), y, "infinity"),
     ],
 )

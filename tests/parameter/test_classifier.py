@@ -9,11 +9,15 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from sktransfer import Backbone, ParameterTransferClassifier
+from sktransfer import Backbone, NegativeTransferWarning, ParameterTransferClassifier
 
 STRATEGIES = ["frozen", "fine_tune", "auto"]
+
+# Most tests use a network of random weights, and "auto" says what it is worth.
+pytestmark = pytest.mark.filterwarnings("ignore::sktransfer.NegativeTransferWarning")
 
 
 def make_classifier(backbone, **parameters):
@@ -269,7 +273,7 @@ def test_random_heads_start_elsewhere(backbone, few):
         ({"backbone_lr": np.nan}, "Got backbone_lr=nan"),
         ({"weight_decay": -1.0}, "Got weight_decay"),
         ({"dropout": 1.5}, "Got dropout=1.5, but expected a number >= 0 and <= 1"),
-        ({"hidden_layer_sizes": (0,)}, "Got hidden_layer_sizes=0"),
+        ({"hidden_layer_sizes": (0,)}, r"Got hidden_layer_sizes\[0\]=0"),
         ({"max_epochs": 0}, "Got max_epochs=0"),
         ({"batch_size": 0}, "Got batch_size=0"),
         ({"head_init": "zeros"}, "Got head_init='zeros'"),
@@ -277,7 +281,9 @@ def test_random_heads_start_elsewhere(backbone, few):
         ({"backbone": "glyph"}, "Got backbone='glyph'"),
         ({"device": "tpu9"}, "Got device='tpu9'"),
         ({"n_threads": 0}, "Got n_threads=0"),
-        ({"class_weight": "equal"}, "class_weight"),
+        ({"class_weight": "equal"}, "Got class_weight='equal', but expected 'balanced'"),
+        ({"class_weight": {0: -1}}, r"Got class_weight\[0\]=-1"),
+        ({"class_weight": dict.fromkeys(range(10), 0)}, "every row without weight"),
     ],
 )
 def test_wrong_parameters(backbone, few, parameters, message):
@@ -288,7 +294,14 @@ def test_wrong_parameters(backbone, few, parameters, message):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"head_lr": "1e-3"}, {"max_epochs": 2.5}, {"hidden_layer_sizes": 64}]
+    "parameters",
+    [
+        {"head_lr": "1e-3"},
+        {"max_epochs": 2.5},
+        {"hidden_layer_sizes": 64},
+        {"callbacks": "early"},
+        {"callbacks": [3]},
+    ],
 )
 def test_parameters_of_wrong_type(few, parameters):
     (name,) = parameters
@@ -301,9 +314,17 @@ def test_parameters_of_wrong_type(few, parameters):
     [
         (np.zeros((4, 8, 8)), [1, 1, 1, 1], "Got y with one class, .*1"),
         (np.zeros((4, 8, 8)), [0, 1, 0], "inconsistent numbers of samples"),
-        (np.zeros((4, 8, 8)), [0, 1, 0, np.nan], "Input y contains NaN"),
+        (np.zeros((4, 8, 8)), [0, 1, 0, np.nan], "Got y with 1 missing"),
+        (
+            np.zeros((4, 8, 8)),
+            np.array(["a", "b", None, "a"], dtype=object),
+            "Got y with 1 missing",
+        ),
+        (np.zeros((4, 8, 8)), pd.Series(["a", "b", pd.NA, "a"], dtype="string"), "1 missing"),
         (np.zeros((4, 8, 8)), [0.5, 1.5, 0.1, 0.2], "Unknown label type"),
-        (np.zeros((4, 8, 8)), np.array([0, "a", None, 1], dtype=object), "y"),
+        (np.zeros((4, 8, 8)), np.array([0, "a", "b", 1], dtype=object), "types int, str"),
+        ([np.zeros((8, 8)), np.zeros((8, 9))], [0, 1], "one shape"),
+        (torch.zeros(4, 8, 8, requires_grad=True), [0, 1, 0, 1], r"X\.detach\(\)"),
         (np.zeros((0, 8, 8)), [], "0 sample"),
         (np.full((4, 8, 8), np.nan), [0, 1, 0, 1], "contains NaN"),
     ],
@@ -319,3 +340,66 @@ def test_nothing_is_fitted_after_an_error(backbone, few):
         classifier.fit(few[0].reshape(60, 64), few[1])
     with pytest.raises(Exception, match="not fitted"):
         classifier.predict(few[0].reshape(60, 64))
+
+
+def test_a_failed_or_interrupted_fit_leaves_the_last_one_whole(backbone, few):
+    X, y = few
+    classifier = make_classifier(backbone).fit(X, y)
+    proba = classifier.predict_proba(X)
+    with pytest.raises(ValueError, match="one class"):
+        classifier.fit(X[:, :6], 0 * y)
+    np.testing.assert_array_equal(classifier.predict_proba(X), proba)
+
+
+def test_rows_of_weight_zero_might_as_well_be_left_out(backbone, few):
+    X, y = few
+    weight = (np.arange(60) < 40).astype(float)
+    for strategy in ("frozen", "fine_tune"):
+        classifier = make_classifier(backbone, strategy=strategy)
+        weighted = clone(classifier).fit(X, y, sample_weight=weight).predict_proba(X)
+        left_out = clone(classifier).fit(X[:40], y[:40]).predict_proba(X)
+        np.testing.assert_array_equal(weighted, left_out)
+
+
+def test_a_refit_on_its_own_backbone_is_a_transfer_like_any_other(backbone, few):
+    X, y = few
+    own = make_classifier(backbone, strategy="fine_tune", hidden_layer_sizes=(8,)).fit(X, y)
+    other = make_classifier(own.backbone_).fit(X, y)
+    own.set_params(backbone=own.backbone_, strategy="frozen", hidden_layer_sizes=()).fit(X, y)
+    np.testing.assert_array_equal(own.predict_proba(X), other.predict_proba(X))
+
+
+@pytest.mark.filterwarnings("error::sktransfer.NegativeTransferWarning")
+def test_auto_warns_where_the_input_alone_is_better(backbone, digits):
+    X, y = digits[0][:150], digits[1][:150]
+    with pytest.warns(NegativeTransferWarning, match=r"Transfer loses: .* \((frozen|fine_tune)\)"):
+        classifier = make_classifier(backbone, strategy="auto").fit(X, y)
+    losses = classifier.oof_loss_
+    assert losses["no_transfer"] < losses[classifier.strategy_]
+    useful = make_classifier("glyphs", strategy="auto").fit(X, y)
+    assert useful.oof_loss_[useful.strategy_] < useful.oof_loss_["no_transfer"]
+
+
+def test_bytes_and_other_numbers_are_not_mixed_up(backbone, few):
+    X, y = few
+    classifier = make_classifier(backbone).fit(X.astype(np.uint8), y)
+    with pytest.raises(ValueError, match="float64, but .* fitted on images of dtype uint8"):
+        classifier.predict(X)
+
+
+def test_early_stopping_of_skorch(backbone, few):
+    stopping = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs")
+    classifier = make_classifier(
+        backbone, strategy="fine_tune", max_epochs=20, callbacks=[stopping]
+    )
+    assert len(classifier.fit(*few).history_) < 20
+
+
+def test_a_head_that_a_softmax_follows_stays_out_of_fine_tuning(few):
+    X, y = few
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3))
+    network.append(nn.Softmax(dim=1))
+    classifier = make_classifier(network, strategy="fine_tune").fit(X, y)
+    assert classifier.transform(X).shape == (60, 16)
+    frozen = [g for g in classifier.param_groups_ if g["lr"] == 0]
+    assert [name.split(".")[-2] for g in frozen for name in g["parameter_names"]] == ["3", "3"]

@@ -4,7 +4,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
-from sktransfer.backbones._activations import FeatureExtractor
+from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.training._batches import PreparedRows
 from sktransfer.training._heads import make_head
 from sktransfer.training._net import (

@@ -4,6 +4,7 @@ A strategy is an object with ``fit(rows, settings) -> FittedNetwork``.
 """
 
 import dataclasses
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -13,10 +14,17 @@ from sklearn.model_selection import StratifiedKFold
 from torch import nn
 
 from sktransfer.backbones import Backbone
-from sktransfer.backbones._activations import FeatureExtractor, compute_activations
+from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.backbones._taps import PenultimateTap, run_taps
+from sktransfer.exceptions import NegativeTransferWarning
 from sktransfer.training._batches import PreparedRows
-from sktransfer.training._heads import make_head, make_head_from_probe, measure_scale
+from sktransfer.training._heads import (
+    compute_head_logits,
+    make_head,
+    make_head_from_probe,
+    measure_scale,
+)
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._net import TransferNetwork, describe_param_groups, train_network
 from sktransfer.training._schedules import HEAD_STEPS
@@ -33,10 +41,10 @@ class LabelledRows:
     sample_weight: np.ndarray
 
     def take(self, rows):
-        """Return some of the rows."""
-        return LabelledRows(
-            self.X[rows], self.features[rows], self.y[rows], self.sample_weight[rows]
-        )
+        """Return some of the rows, their weights again of mean one."""
+        weight = self.sample_weight[rows]
+        weight = weight / weight.mean()
+        return LabelledRows(self.X[rows], self.features[rows], self.y[rows], weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +105,7 @@ class FittedNetwork:
     def compute_logits(self, rows, settings):
         """Return logits of shape (n, n_classes), from the features while these still hold."""
         if self.strategy == "frozen":
-            with torch.inference_mode():
-                return self.network.head(to_tensor(rows.features)).numpy().astype(np.float64)
+            return compute_head_logits(self.network.head, rows.features)
         backbone = Backbone(self.network, input=settings.backbone.input)
         (logits,) = compute_activations(
             backbone,
@@ -119,7 +126,7 @@ class Frozen:
         network = TransferNetwork(settings.make_extractor(), head)
         rates = {"head_lr": settings.head_lr if net else None, "backbone_lr": 0.0}
         groups = _describe(network, settings, **rates)
-        return FittedNetwork(_finish(network), net, "frozen", groups)
+        return FittedNetwork(_finish(network, net), net, "frozen", groups)
 
 
 class FineTuned:
@@ -130,19 +137,22 @@ class FineTuned:
             head, _ = _fit_head(rows, settings)
         else:
             head = _make_random_head(rows, settings)
-        extractor = settings.make_extractor()
-        _leave_out_old_head(extractor, rows, settings)
+        extractor = _leave_out_old_head(settings.make_extractor(), rows, settings)
         network = TransferNetwork(extractor, head, freeze_norm=settings.freeze_norm)
         groups = _describe(
             network, settings, head_lr=settings.head_lr, backbone_lr=settings.backbone_lr
         )
         prepared = PreparedRows(rows.X, rows.y, rows.sample_weight, settings.prepare)
         net = settings.train(network, prepared, groups)
-        return FittedNetwork(_finish(network), net, "fine_tune", groups)
+        return FittedNetwork(_finish(network, net), net, "fine_tune", groups)
 
 
 class Guarded:
-    """Fine-tuned only where held-out predictions are better by more than a standard error."""
+    """Fine-tuned only where held-out predictions are better by more than a standard error.
+
+    Without transfer, a linear head on the input itself is judged beside; where that is better by
+    more than a standard error, transfer loses, and a warning says so.
+    """
 
     n_folds = 3
 
@@ -150,24 +160,52 @@ class Guarded:
         if not self._can_judge(rows, settings):
             return Frozen().fit(rows, settings)
         losses = self._held_out_losses(rows, settings)
-        gain = losses["frozen"] - losses["fine_tune"]
-        standard_error = gain.std(ddof=1) / np.sqrt(len(gain))
-        chosen = FineTuned() if gain.mean() > standard_error else Frozen()
-        oof_loss = {name: float(loss.mean()) for name, loss in losses.items()}
-        return dataclasses.replace(chosen.fit(rows, settings), oof_loss=oof_loss)
+        is_better = _is_better(losses["fine_tune"], losses["frozen"], rows.sample_weight)
+        chosen = FineTuned() if is_better else Frozen()
+        fitted = chosen.fit(rows, settings)
+        oof_loss = {
+            name: float(np.average(loss, weights=rows.sample_weight))
+            for name, loss in losses.items()
+        }
+        if _is_better(losses["no_transfer"], losses[fitted.strategy], rows.sample_weight):
+            warnings.warn(
+                f"Transfer loses: the held-out log loss is {oof_loss[fitted.strategy]:.3f} with "
+                f"the backbone ({fitted.strategy}) and {oof_loss['no_transfer']:.3f} for a linear "
+                "model on the input alone; use that, or another backbone.",
+                NegativeTransferWarning,
+                stacklevel=3,
+            )
+        return dataclasses.replace(fitted, oof_loss=oof_loss)
 
     def _can_judge(self, rows, settings):
-        return settings.backbone.n_parameters > 0 and np.bincount(rows.y).min() >= self.n_folds
+        n_smallest = np.bincount(rows.y).min()
+        return settings.backbone.n_parameters > 0 and n_smallest >= self.n_folds
 
     def _held_out_losses(self, rows, settings):
-        losses = {"frozen": np.empty(len(rows.y)), "fine_tune": np.empty(len(rows.y))}
+        losses = {name: np.empty(len(rows.y)) for name in ("no_transfer", "frozen", "fine_tune")}
         folds = StratifiedKFold(self.n_folds, shuffle=True, random_state=settings.seed)
         for train, test in folds.split(rows.X, rows.y):
-            held_out = rows.take(test)
+            seen, held_out = rows.take(train), rows.take(test)
+            logits = _fit_without_transfer(seen, held_out, settings.n_classes)
+            losses["no_transfer"][test] = _log_losses(logits, held_out)
             for candidate in (Frozen(), FineTuned()):
-                fitted = candidate.fit(rows.take(train), settings)
-                losses[fitted.strategy][test] = _log_losses(fitted, held_out, settings)
+                fitted = candidate.fit(seen, settings)
+                logits = fitted.compute_logits(held_out, settings)
+                losses[fitted.strategy][test] = _log_losses(logits, held_out)
         return losses
+
+
+def _is_better(loss, than, sample_weight):
+    """Tell whether a mean loss is lower by more than the standard error of the difference."""
+    gain = sample_weight * (than - loss)
+    return gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
+
+
+def _fit_without_transfer(rows, held_out, n_classes):
+    """Return logits for the held-out rows of a linear head on the input itself."""
+    flat = rows.X.reshape(len(rows.X), -1)
+    probe = fit_linear_probe(flat, rows.y, n_classes, sample_weight=rows.sample_weight)
+    return probe.compute_logits(held_out.X.reshape(len(held_out.X), -1))
 
 
 STRATEGIES = {"auto": Guarded(), "frozen": Frozen(), "fine_tune": FineTuned()}
@@ -207,12 +245,20 @@ def _make_random_head(rows, settings):
 
 
 def _leave_out_old_head(extractor, rows, settings):
-    """Freeze the source's own head, which is not on the way to the new one."""
+    """Return an extractor that ends below the source's own head, which stays as it is.
+
+    The end is found in eval mode and then fixed: in training, dropout would hide it.
+    """
     tap = PenultimateTap()
     with torch.no_grad():
         run_taps(extractor.network, to_tensor(settings.prepare(rows.X[:1])), [tap])
-    if tap.head is not None:
-        tap.head.requires_grad_(False)
+    if tap.head is None:
+        return FeatureExtractor(extractor.network, "output")
+    tap.head.requires_grad_(False)
+    names = {layer: name for name, layer in extractor.network.named_modules()}
+    # A network that is one layer has no name for it.
+    layer = f"{names[tap.head]}:input" if names[tap.head] else "penultimate"
+    return FeatureExtractor(extractor.network, layer)
 
 
 def _describe(network, settings, *, head_lr, backbone_lr):
@@ -223,12 +269,15 @@ def _describe(network, settings, *, head_lr, backbone_lr):
     )
 
 
-def _finish(network):
+def _finish(network, net):
     """Return the network as plain layers on the CPU, free of what only training needs."""
+    if net is not None:
+        # What the net keeps moves along, and the optimizer's moments are of no more use.
+        net.device = "cpu"
+        net.optimizer_.state.clear()
     parts = {"backbone": network.backbone, "head": network.head}
     return nn.Sequential(OrderedDict(parts)).cpu().eval()
 
 
-def _log_losses(fitted, rows, settings):
-    log_proba = log_softmax(fitted.compute_logits(rows, settings), axis=1)
-    return -log_proba[np.arange(len(rows.y)), rows.y]
+def _log_losses(logits, rows):
+    return -log_softmax(logits, axis=1)[np.arange(len(rows.y)), rows.y]
