@@ -24,7 +24,7 @@ class GlyphNetwork(nn.Module):
     blocks from input to output; `pool` turns the last into the features.
     """
 
-    n_features = 576
+    n_features = 640
 
     def __init__(self):
         super().__init__()
@@ -35,10 +35,10 @@ class GlyphNetwork(nn.Module):
         )
         self.stage1 = ResidualBlock(32, 48)
         self.stage2 = nn.Sequential(
-            ResidualBlock(48, 80, stride=2),
-            ResidualBlock(80, 80),
+            ResidualBlock(48, 96, stride=2),
+            ResidualBlock(96, 96),
         )
-        self.stage3 = ResidualBlock(80, 144, stride=2)
+        self.stage3 = ResidualBlock(96, 160, stride=2)
         self.pool = FeaturePool(self.n_features)
 
     def forward(self, images):
@@ -51,7 +51,7 @@ class GlyphNetwork(nn.Module):
 
         Returns
         -------
-        features : tensor of shape (n, 576)
+        features : tensor of shape (n, 640)
         """
         return self.pool(self.encode(centre_ink(extract_ink(images))))
 
