@@ -77,7 +77,8 @@ class GroupedAdamW(torch.optim.AdamW):
             options = {key: value for key, value in group.items() if key != "params"}
             joined.setdefault(tuple(sorted(options.items())), []).extend(group["params"])
         groups = [{"params": p, **dict(options)} for options, p in joined.items() if p]
-        super().__init__(groups, **defaults)
+        # One kernel for all parameters: for a small network a fifth of the time of many.
+        super().__init__(groups, fused=True, **defaults)
 
 
 def describe_param_groups(network, *, head_lr, backbone_lr, weight_decay):
