@@ -47,7 +47,6 @@ class Backbone:
     Examples
     --------
     >>> from torch import nn
-    from torch.nn.parameter import UninitializedTensorMixin
     >>> from sktransfer import Backbone
     >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> backbone = Backbone(network, name="toy")

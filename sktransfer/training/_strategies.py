@@ -173,7 +173,7 @@ class Guarded:
                 f"the backbone ({fitted.strategy}) and {oof_loss['no_transfer']:.3f} for a linear "
                 "model on the input alone; use that, or another backbone.",
                 NegativeTransferWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return dataclasses.replace(fitted, oof_loss=oof_loss)
 
