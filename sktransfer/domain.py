@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 
+LARGEST = 1e150
+
+
 class SourceDomain:
     """Rows of the source domain, with their labels and weights.
 
@@ -181,6 +184,12 @@ def _check_finite(X, name):
         return
     if np.isinf(X).any():
         raise ValueError(f"Got {name} with infinity, but expected finite values; remove the rows.")
+    largest = np.fmax.reduce(np.abs(X), axis=None, initial=0)
+    if X.dtype == np.float64 and largest > LARGEST:
+        raise ValueError(
+            f"Got {name} with values up to {largest:g}, but expected at most {LARGEST:g}, whose "
+            "squares are finite; scale the columns."
+        )
     if X.ndim > 2 and np.isnan(X).any():
         raise ValueError(
             f"Got {name} of images with NaN, but expected finite values; remove the rows."

@@ -176,3 +176,8 @@ def test_labels_are_stacked_in_the_dtype_of_the_target(target, source, expected)
 def test_labels_of_different_kinds():
     with pytest.raises(ValueError, match="source labels that are text .* but expected numbers"):
         stack_labels(np.array([0, 1]), np.array(["a"]))
+
+
+def test_values_whose_squares_overflow_are_refused():
+    with pytest.raises(ValueError, match=r"values up to 1e\+300.*scale"):
+        SourceDomain(np.full((4, 2), 1e300), [0, 1, 0, 1])

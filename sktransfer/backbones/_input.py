@@ -84,9 +84,10 @@ class NetworkInput:
             )
         channels, *size = row_shape
         if channels != self.channels:
+            way_out = _guess_conversion(self.channels, channels)
             raise ValueError(
                 f"Got X with images of {channels} channel(s) (rows of shape {shape[1:]}), but the "
-                f"network takes {self.channels} channel(s)."
+                f"network takes {self.channels} channel(s){way_out}"
             )
         if min(size) < self.min_size:
             raise ValueError(
@@ -171,6 +172,15 @@ def check_image_shape(image_shape, n_columns):
             f"{_guess_image_shape(n_columns, None)}"
         )
     return shape
+
+
+def _guess_conversion(wanted, got):
+    """Say how images of other channels are made to fit."""
+    if wanted == 1:
+        return "; average them, X.mean(axis=...) over the axis of the channels."
+    if got == 1:
+        return f"; repeat it, np.repeat(X.reshape(n, 1, height, width), {wanted}, axis=1)."
+    return "."
 
 
 def _guess_image_shape(n_columns, channels):

@@ -241,8 +241,8 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"Got y with one class, {self.classes_[0]!r}, but expected at least two classes "
-                "with rows of a weight > 0."
+                f"Got y with one class, {self.classes_.tolist()[0]!r}, but expected at least two "
+                "classes with rows of a weight > 0."
             )
         with thread_limit(self.n_threads):
             settings = self._make_settings()
