@@ -58,7 +58,7 @@ def test_cannot_be_changed():
 
 
 def test_frame_is_shielded_from_later_changes():
-    frame = pd.DataFrame(X)
+    frame = pd.DataFrame(X.copy())
     domain = SourceDomain(frame, y)
     frame.iloc[0, 0] = 99.0
     assert domain.X.iloc[0, 0] == 0.0
