@@ -9,6 +9,8 @@ from torch import nn
 
 from sktransfer.utils._validation import list_options, suggest
 
+_MAY_FOLLOW_A_HEAD = (nn.Identity, nn.Flatten, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
+
 
 class StopForward(Exception):
     """Raised inside a forward pass once nothing that comes later is wanted."""
@@ -93,12 +95,16 @@ class PenultimateTap(Tap):
 
     def attach(self, module, on_value):
         self.value = self.head = self._head_output = None
-        linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-        return [layer.register_forward_hook(self._follow, with_kwargs=True) for layer in linears]
+        # A parametrized linear layer has children of its own.
+        layers = [m for m in module.modules() if isinstance(m, nn.Linear) or not list(m.children())]
+        return [layer.register_forward_hook(self._follow, with_kwargs=True) for layer in layers]
 
     def _follow(self, layer, args, kwargs, output):
-        self.value = args[0] if args else kwargs["input"]
-        self.head, self._head_output = layer, output
+        if isinstance(layer, nn.Linear):
+            self.value = args[0] if args else kwargs["input"]
+            self.head, self._head_output = layer, output
+        elif not isinstance(layer, _MAY_FOLLOW_A_HEAD):
+            self.head = None
 
     def finish(self, output):
         output = _first_tensor(output, "output")
@@ -123,12 +129,15 @@ class LogitsTap(PenultimateTap):
 
 
 def _is_made_of_logits(output, logits):
-    """Tell whether the network's output is these logits, or their softmax or sigmoid."""
+    """Tell whether the network's output is these logits, or their softmax or sigmoid.
+
+    Not by equal values alone, since in some batch a rectifier may have changed none of them.
+    """
     if logits.ndim != 2 or logits.shape != output.shape:
         return False
-    output, logits = output.detach(), logits.detach()
-    if torch.equal(output, logits):
+    if _share_memory(output, logits):
         return True
+    output, logits = output.detach(), logits.detach()
     links = (logits.softmax(1), logits.log_softmax(1), logits.sigmoid())
     return any(torch.allclose(output, linked, atol=1e-5) for linked in links)
 

@@ -131,6 +131,17 @@ def test_a_layer_that_more_than_a_softmax_follows_is_no_head():
         torch.testing.assert_close(features, inputs)
 
 
+@pytest.mark.parametrize("end", [nn.ReLU(), nn.ReLU(inplace=True), torch.relu])
+def test_a_rectifier_that_changes_nothing_still_counts(end):
+    network = Embedding(lambda f, x: end(f))
+    nn.init.constant_(network.fc.bias, 10.0)
+    if isinstance(end, nn.Module):
+        network.end = end
+    inputs = torch.rand(3, 4)
+    (features,) = tap(network, "penultimate", inputs=inputs)
+    torch.testing.assert_close(features, network(inputs))
+
+
 def test_a_head_with_a_parametrization():
     network = nn.Sequential(nn.Linear(4, 6), nn.utils.parametrizations.weight_norm(nn.Linear(6, 2)))
     (features,) = tap(network, "penultimate", inputs=torch.rand(3, 4))
