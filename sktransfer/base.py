@@ -1,5 +1,7 @@
 """The thin contract that the estimators on networks share."""
 
+import os
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -86,6 +88,11 @@ def _plain_container(X):
         if X.requires_grad:
             raise ValueError("Got X as a tensor that requires grad; pass X.detach().")
         return X.cpu().float().numpy() if X.is_floating_point() else X.cpu().numpy()
+    if _is_texts(X):
+        raise ValueError(
+            f"Got X as {len(X)} texts, such as {str(X[0])!r}, but expected numbers: rows of a "
+            "table, or images; read files into arrays first, np.asarray(PIL.Image.open(path))."
+        )
     if isinstance(X, list | tuple):
         shapes = {np.shape(row) for row in X}
         if len(shapes) > 1:
@@ -98,3 +105,9 @@ def _plain_container(X):
         repeated = sorted({str(c) for c in columns if list(columns).count(c) > 1})
         raise ValueError(f"Got X with repeated columns: {repeated[:4]}; expected each name once.")
     return X
+
+
+def _is_texts(X):
+    """Tell whether X is one text or path per row, such as the names of image files."""
+    is_sequence = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    return is_sequence and len(X) > 0 and all(isinstance(row, str | os.PathLike) for row in X)

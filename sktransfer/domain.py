@@ -5,6 +5,7 @@ import difflib
 import numpy as np
 from scipy import sparse
 
+from sktransfer.utils._immutable import Immutable
 from sktransfer.utils._validation import check_labels
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
 LARGEST = 1e150
 
 
-class SourceDomain:
+class SourceDomain(Immutable):
     """Rows of the source domain, with their labels and weights.
 
     Hand it to the constructor of an instance-transfer estimator as ``source=``; ``fit`` then
@@ -64,25 +65,7 @@ class SourceDomain:
         y = None if y is None else _read_only(_check_labels(y, n_rows))
         if sample_weight is not None:
             sample_weight = _read_only(_check_sample_weight(sample_weight, n_rows))
-        for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name, value):
-        raise AttributeError(
-            f"Got an assignment to {name!r}, but a SourceDomain cannot be changed; make a new one."
-        )
-
-    def __delattr__(self, name):
-        raise AttributeError(f"Got del of {name!r}, but a SourceDomain cannot be changed.")
-
-    def __sklearn_clone__(self):
-        return self
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
+        self._set(X=X, y=y, sample_weight=sample_weight)
 
     def __reduce__(self):
         return _rebuild_source_domain, (self.X, self.y, self.sample_weight)

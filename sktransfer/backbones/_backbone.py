@@ -14,9 +14,10 @@ from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.utils._immutable import Immutable
 
 
-class Backbone:
+class Backbone(Immutable):
     """A pretrained network: immutable, shared by clones, known by the content of its weights.
 
     The module is copied once, so that training the original afterwards changes nothing here, and
@@ -76,37 +77,14 @@ class Backbone:
             _network=network,
             name=type(module).__name__ if name is None else str(name),
             input=NetworkInput() if input is None else input,
+            **_process_state(),
         )
-
-    def _set(self, **attributes):
-        for attribute, value in attributes.items():
-            object.__setattr__(self, attribute, value)
-        object.__setattr__(self, "_lock", threading.RLock())
-        object.__setattr__(self, "_elsewhere", {})
-
-    def __setattr__(self, attribute, value):
-        raise AttributeError(
-            f"Backbone is immutable: cannot set {attribute!r}; make a new one from "
-            "`backbone.copy_module()`."
-        )
-
-    def __delattr__(self, attribute):
-        raise AttributeError(f"Backbone is immutable: cannot delete {attribute!r}.")
-
-    def __sklearn_clone__(self):
-        return self
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
 
     def __getstate__(self):
         return {"_network": self._network, "name": self.name, "input": self.input}
 
     def __setstate__(self, state):
-        self._set(**state)
+        self._set(**state, **_process_state())
 
     def __eq__(self, other):
         return isinstance(other, Backbone) and self.fingerprint == other.fingerprint
@@ -189,6 +167,11 @@ class Backbone:
             Ends in ``.safetensors``.
         """
         _weights_file.write(path, self._network, name=self.name, network_input=self.input)
+
+
+def _process_state():
+    """Return what a backbone holds for this process only: a lock, a copy on another device."""
+    return {"_lock": threading.RLock(), "_elsewhere": {}}
 
 
 def _check_usable(module):

@@ -309,3 +309,9 @@ def test_tensors(backbone, digits):
     np.testing.assert_array_equal(
         FeatureTransferTransformer(backbone).fit_transform(tensor), features
     )
+
+
+def test_paths_of_images_are_named_as_what_they_are():
+    for paths in (["a.png", "b.png"], np.array(["a.png", "b.png"], dtype=object)):
+        with pytest.raises(ValueError, match=r"Got X as 2 texts, such as 'a\.png'.*Image\.open"):
+            FeatureTransferTransformer("glyphs").fit(paths)
