@@ -13,6 +13,7 @@ from sktransfer import (
     InstanceTransferClassifier,
     InstanceWeightingSampler,
     ParameterTransferClassifier,
+    ParameterTransferRegressor,
 )
 
 ESTIMATORS = [
@@ -20,6 +21,7 @@ ESTIMATORS = [
     InstanceTransferClassifier(),
     InstanceWeightingSampler(),
     ParameterTransferClassifier(),
+    ParameterTransferRegressor(),
 ]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         InstanceTransferClassifier,
         InstanceWeightingSampler,
     )
-    from sktransfer.parameter import ParameterTransferClassifier
+    from sktransfer.parameter import ParameterTransferClassifier, ParameterTransferRegressor
 
 __version__ = "0.1.0.dev0"
 
@@ -26,6 +26,7 @@ __all__ = [
     "LowOverlapWarning",
     "NegativeTransferWarning",
     "ParameterTransferClassifier",
+    "ParameterTransferRegressor",
     "SourceDomain",
     "load_backbone",
 ]
@@ -41,6 +42,7 @@ _MODULE_OF = {
     "LowOverlapWarning": "exceptions",
     "NegativeTransferWarning": "exceptions",
     "ParameterTransferClassifier": "parameter",
+    "ParameterTransferRegressor": "parameter",
     "SourceDomain": "domain",
     "load_backbone": "backbones",
 }

@@ -36,7 +36,8 @@ class BaseNetworkEstimator(BaseEstimator):
         if not reset:
             check_is_fitted(self)
             self._check_row_shape(X)
-        checked = validate_data(self, X, y, reset=reset, dtype=_DTYPES, allow_nd=True)
+        options = {"multi_output": True} if getattr(y, "ndim", 1) == 2 else {}
+        checked = validate_data(self, X, y, reset=reset, dtype=_DTYPES, allow_nd=True, **options)
         X, y = checked if isinstance(checked, tuple) else (checked, None)
         if X.ndim > 4:
             raise ValueError(

@@ -64,10 +64,25 @@ def _declare_torchvision_operators():
     _declare_torchvision_operators.operators = operators
 
 
+class RowCounter:
+    """A number that is no part of a network, so that a fingerprint does not depend on it."""
+
+    n_rows = 0
+
+
+COUNTER = RowCounter()
+
+
 class SmallNetwork(nn.Module):
     """Convolution, BatchNorm, in-place ReLU and a fully connected layer; counts its rows."""
 
-    rows_seen = 0
+    @property
+    def rows_seen(self):
+        return COUNTER.n_rows
+
+    @rows_seen.setter
+    def rows_seen(self, n_rows):
+        COUNTER.n_rows = n_rows
 
     def __init__(self, n_outputs=5):
         super().__init__()
@@ -77,7 +92,7 @@ class SmallNetwork(nn.Module):
         self.fc = nn.Linear(8 * 4, n_outputs)
 
     def forward(self, images):
-        SmallNetwork.rows_seen += len(images)
+        COUNTER.n_rows += len(images)
         activations = self.relu(self.norm(self.conv(images)))
         return self.fc(nn.functional.adaptive_avg_pool2d(activations, 2).flatten(1))
 
@@ -90,7 +105,7 @@ def small_network():
         network = SmallNetwork()
         network.norm.running_mean.normal_()
         network.norm.running_var.uniform_(0.5, 2)
-    SmallNetwork.rows_seen = 0
+    COUNTER.n_rows = 0
     clear_row_cache()
     return network
 

@@ -8,6 +8,7 @@ from sktransfer import (
     InstanceTransferClassifier,
     InstanceWeightingSampler,
     ParameterTransferClassifier,
+    ParameterTransferRegressor,
 )
 
 ESTIMATORS = [
@@ -15,15 +16,18 @@ ESTIMATORS = [
     InstanceTransferClassifier(),
     InstanceWeightingSampler(),
     ParameterTransferClassifier(),
+    ParameterTransferRegressor(),
 ]
 
+_CROSS_VALIDATED = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "the penalty of the head is cross-validated, and repeated rows make other folds than "
+        "weighted ones"
+    ),
+}
 EXPECTED_FAILURES = {
-    "ParameterTransferClassifier": {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "the penalty of the head is cross-validated, and repeated rows make other folds than "
-            "weighted ones"
-        ),
-    },
+    "ParameterTransferClassifier": _CROSS_VALIDATED,
+    "ParameterTransferRegressor": _CROSS_VALIDATED,
 }
 
 

@@ -33,6 +33,9 @@ class Backbone(Immutable):
     input : NetworkInput, default=None
         What the network takes: channels, smallest size, normalisation. None passes arrays on as
         they come (images channels first, uint8 divided by 255).
+    classes : array-like of shape (n_outputs,), default=None
+        Labels of the outputs of the network, if it classifies: with them, its head can be reused
+        for a target that has the same classes, or some of them.
 
     Attributes
     ----------
@@ -59,7 +62,7 @@ class Backbone(Immutable):
     8
     """
 
-    def __init__(self, module, *, name=None, input=None):
+    def __init__(self, module, *, name=None, input=None, classes=None):
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"Got module={module!r}, but expected a torch.nn.Module; use load_backbone for "
@@ -77,11 +80,13 @@ class Backbone(Immutable):
             _network=network,
             name=type(module).__name__ if name is None else str(name),
             input=NetworkInput() if input is None else input,
+            classes=None if classes is None else _check_classes(classes),
             **_process_state(),
         )
 
     def __getstate__(self):
-        return {"_network": self._network, "name": self.name, "input": self.input}
+        kept = ("_network", "name", "input", "classes")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state):
         self._set(**state, **_process_state())
@@ -166,12 +171,25 @@ class Backbone(Immutable):
         path : str or path-like
             Ends in ``.safetensors``.
         """
-        _weights_file.write(path, self._network, name=self.name, network_input=self.input)
+        _weights_file.write(
+            path, self._network, name=self.name, network_input=self.input, classes=self.classes
+        )
 
 
 def _process_state():
     """Return what a backbone holds for this process only: a lock, a copy on another device."""
     return {"_lock": threading.RLock(), "_elsewhere": {}}
+
+
+def _check_classes(classes):
+    classes = np.array(classes)
+    if classes.ndim != 1 or len(np.unique(classes)) < len(classes):
+        raise ValueError(
+            f"Got classes={classes.tolist()!r}, but expected one label per output of the network, "
+            "each once."
+        )
+    classes.flags.writeable = False
+    return classes
 
 
 def _check_usable(module):

@@ -26,8 +26,6 @@ class NetworkInput:
     Examples
     --------
     >>> import numpy as np
-
-    from sktransfer.utils._validation import check_count, check_number
     >>> from sktransfer.backbones import NetworkInput
     >>> NetworkInput(channels=1).prepare(np.zeros((5, 64)), image_shape=(8, 8)).shape
     (5, 1, 8, 8)
@@ -97,18 +95,25 @@ class NetworkInput:
 
     def prepare(self, X, image_shape=None):
         """Return the rows as float32: (n, d) vectors or (n, channels, height, width) images."""
+        return self.normalise(self.arrange(X, image_shape))
+
+    def arrange(self, X, image_shape=None):
+        """Return the rows as float32, images channels first, before they are normalised."""
         _, order = self._layout(X.shape, image_shape)
         if order is None:
             return np.ascontiguousarray(X, dtype=np.float32)
         images = X.reshape(len(X), *order.unflattened)
         images = images if order.channels_first else np.moveaxis(images, -1, 1)
         scale = np.float32(1 / 255) if X.dtype == np.uint8 else np.float32(1)
-        images = np.ascontiguousarray(images, dtype=np.float32) * scale
-        if self.mean is not None:
-            images = images - np.reshape(np.float32(self.mean), (1, -1, 1, 1))
-        if self.std is not None:
-            images = images / np.reshape(np.float32(self.std), (1, -1, 1, 1))
-        return images
+        return np.ascontiguousarray(images, dtype=np.float32) * scale
+
+    def normalise(self, rows):
+        """Return arranged images less the mean, divided by the standard deviation."""
+        if rows.ndim == 4 and self.mean is not None:
+            rows = rows - np.reshape(np.float32(self.mean), (1, -1, 1, 1))
+        if rows.ndim == 4 and self.std is not None:
+            rows = rows / np.reshape(np.float32(self.std), (1, -1, 1, 1))
+        return rows
 
     def _row_shape(self, shape, image_shape):
         return self._layout(shape, image_shape)[0]

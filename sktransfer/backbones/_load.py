@@ -121,7 +121,12 @@ def _load_file(path, module):
         raise ValueError(
             f"Got the file {str(path)!r}, whose weights do not fit the module: {error}"
         ) from error
-    return Backbone(network, name=metadata["name"], input=_weights_file.read_input(metadata))
+    return Backbone(
+        network,
+        name=metadata["name"],
+        input=_weights_file.read_input(metadata),
+        classes=_weights_file.read_classes(metadata),
+    )
 
 
 def _make_network(path, metadata, module):

@@ -7,6 +7,7 @@ import os
 import pathlib
 import uuid
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -20,22 +21,28 @@ SUFFIXES = {".safetensors", *_PICKLE_SUFFIXES}
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
-def write(path, module, *, name, network_input):
+def write(path, module, *, name, network_input, classes=None):
     """Write a network to ``path``: a temporary file beside it, then a rename."""
     path = pathlib.Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise ValueError(f"Got path={str(path)!r}, but expected a name that ends in .safetensors.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"Got path={str(path)!r}, but its folder does not exist.")
-    # Cloned, since safetensors refuses tensors that share memory (tied weights).
-    tensors = {key: value.clone().contiguous() for key, value in module.state_dict().items()}
     metadata = {
-        "format": _FORMAT,
         "name": name,
         "class": name_foreign_class(module),
         "architecture": json.dumps(describe(module)),
         "input": json.dumps(dataclasses.asdict(network_input)),
+        "classes": json.dumps(None if classes is None else _describe_classes(classes)),
     }
+    write_tensors(path, module.state_dict(), metadata, _FORMAT)
+
+
+def write_tensors(path, tensors, metadata, file_format):
+    """Write named tensors and texts, with a digest of both, to a file that appears by rename."""
+    # Cloned, since safetensors refuses tensors that share memory (tied weights).
+    tensors = {key: value.clone().contiguous() for key, value in tensors.items()}
+    metadata = {"format": file_format, **metadata}
     metadata["digest"] = _digest(tensors, metadata)
     _replace(path, save(tensors, metadata))
 
@@ -50,6 +57,11 @@ def read(path):
     ValueError
         If the file is a pickle, truncated, corrupt or not ours.
     """
+    return read_tensors(path, _FORMAT, "Backbone.save")
+
+
+def read_tensors(path, file_format, writer):
+    """Return what `write_tensors` wrote; ``writer`` names for messages who does."""
     path = pathlib.Path(path)
     _refuse_pickle(path)
     try:
@@ -59,12 +71,12 @@ def read(path):
     except SafetensorError as error:
         raise ValueError(
             f"Got the file {str(path)!r}, which is no readable safetensors file ({error}): it is "
-            "truncated, corrupt or of another kind; expected one written by Backbone.save."
+            f"truncated, corrupt or of another kind; expected one written by {writer}."
         ) from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != file_format:
         raise ValueError(
             f"Got the file {str(path)!r} of format {metadata.get('format')!r}, but expected "
-            f"{_FORMAT!r}, as written by Backbone.save; put foreign weights into their module "
+            f"{file_format!r}, as written by {writer}; put foreign weights into their module "
             "yourself and pass the module: Backbone(module)."
         )
     digest = _digest(tensors, metadata)
@@ -82,6 +94,20 @@ def _digest(tensors, metadata):
     return hashlib.blake2b(
         (digest_tensors(tensors) + described).encode(), digest_size=16
     ).hexdigest()
+
+
+def _describe_classes(classes):
+    """Return labels and their type as plain data, or None for labels that JSON cannot hold."""
+    kind = classes.dtype.kind
+    if kind not in "biufUO" or (kind == "O" and not all(isinstance(c, str) for c in classes)):
+        return None
+    return {"dtype": "object" if kind == "O" else classes.dtype.str, "labels": classes.tolist()}
+
+
+def read_classes(metadata):
+    """Return the labels of the outputs that a file's header names, or None."""
+    description = json.loads(metadata.get("classes", "null"))
+    return description and np.array(description["labels"], dtype=description["dtype"])
 
 
 def read_input(metadata):

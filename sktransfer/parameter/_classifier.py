@@ -1,32 +1,28 @@
 """ParameterTransferClassifier."""
 
 import numpy as np
-from scipy.special import log_softmax, softmax
-from sklearn.base import ClassifierMixin, TransformerMixin
-from sklearn.utils import check_random_state, column_or_1d, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array, column_or_1d, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from sktransfer.backbones import Backbone
-from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._load import resolve_backbone
-from sktransfer.base import BaseNetworkEstimator
-from sktransfer.training._heads import compute_head_logits
-from sktransfer.training._net import check_callbacks
-from sktransfer.training._strategies import STRATEGIES, LabelledRows, Settings
-from sktransfer.utils._sklearn import check_sample_weight
+from sktransfer.parameter._base import BaseParameterTransfer
+from sktransfer.training._objectives import Multiclass, Multilabel
+from sktransfer.training._source_head import match_classes
 from sktransfer.utils._state import restored_on_error
-from sktransfer.utils._torch import resolve_device, thread_limit
-from sktransfer.utils._validation import check_count, check_labels, check_number, check_option
+from sktransfer.utils._validation import check_labels, check_number
 
 
-class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetworkEstimator):
+class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
     """Classifier whose weights start from a pretrained network.
 
     New fully connected layers go on top of the backbone. The old layers stay frozen, or move at a
     much lower learning rate than the new ones. The head starts as the logistic regression on the
     frozen features, which at few labels is what keeps fine-tuning from ruining the backbone
     [1]_; normalisation layers keep their statistics.
+
+    y holds one class per row, or is an indicator matrix of 0 and 1 with a column per label
+    (multilabel).
 
     Parameters
     ----------
@@ -35,20 +31,47 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     strategy : {"auto", "frozen", "fine_tune"}, default="auto"
         - ``"frozen"``: a head on the backbone's features, each row's features computed once; a
           linear head is a convex problem, its penalty chosen by cross-validation.
-        - ``"fine_tune"``: all weights move, with two learning rates.
-        - ``"auto"``: fine-tuned only if its held-out log loss over 3 folds is lower than the
-          frozen one's by more than a standard error; frozen where a class has fewer than 3 rows.
-          A `NegativeTransferWarning` says so if a linear model on the input alone is better still.
-          It costs four times as much as ``"fine_tune"``.
+        - ``"fine_tune"``: the weights chosen by ``trainable`` move, with two learning rates.
+        - ``"auto"``: guarded. Held-out predictions over 3 folds say how much each of these counts
+          in an average of predictions, refitted on all rows: the frozen backbone; networks
+          fine-tuned from the head of the frozen one (in steps of ten times ``backbone_lr``, or a
+          point on the way there) and from a random head (its rate a hundred times
+          ``backbone_lr``); and a linear model on the input alone. Few rows leave the weights near
+          a prior, many follow the evidence. A `NegativeTransferWarning` says so where a model
+          without transfer is better. Frozen where no row can be held out. It takes about
+          four times as long as ``"fine_tune"``.
+    head : {"auto", "new", "reuse"}, default="auto"
+        "reuse": the head that the backbone brings along, or those of its outputs that are classes
+        of the target; few rows leave it as it is, many move it away. "auto": that where the
+        backbone's ``classes`` contain all classes of y and its last layer has an output for each,
+        else a new head.
     hidden_layer_sizes : sequence of int, default=()
         Widths of fully connected layers between backbone and output.
     head_init : {"linear_probe", "random"}, default="linear_probe"
-        Where fine-tuning starts: from the head of the frozen backbone, or from random weights
-        (which want a ``head_lr`` of about 1e-2).
+        Where ``strategy="fine_tune"`` starts: from the head of the frozen backbone, or from random
+        weights (which want a ``head_lr`` of about 1e-2).
     head_lr : float, default=1e-3
         Learning rate of the head.
     backbone_lr : float, default=1e-4
-        Learning rate of the backbone. 0 freezes it.
+        Learning rate of the backbone, of its last block if ``layer_decay`` is below 1. 0 freezes
+        it.
+    layer_decay : float, default=1.0
+        The rate of each block of the backbone is this factor times that of the block behind it.
+    trainable : {"all", "norm", "bias"}, int or sequence of str, default="all"
+        What of the backbone moves: all of it; its normalisation layers; its biases; its last
+        blocks, so many; or the layers whose names match one of these patterns (``"layer4*"``,
+        as in `fnmatch`). A pattern without a match is an error. What lies before the first layer
+        that moves runs once per row, see ``cache``.
+    unfreezing : GradualUnfreezing, default=None
+        Blocks begin to move one after the other, the last one first.
+    adapters : LowRankAdapters, default=None
+        Train low-rank additions to the weights of layers in place of the weights; they are
+        merged into the weights in the end. Needs peft: ``pip install "sktransfer[peft]"``.
+    l2_sp : float, default=0.0
+        Strength of the penalty on the distance of the backbone from its start, see
+        `sktransfer.training.L2SP`.
+    penalty : Penalty or list of Penalty, default=None
+        Added to the loss of fine-tuning: `sktransfer.training.DELTA`, `BSS`, or your own.
     weight_decay : float, default=1e-2
         Of AdamW; biases and normalisation layers have none.
     dropout : float, default=0.0
@@ -56,53 +79,96 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     freeze_norm : bool, default=True
         Keep the running statistics of BatchNorm layers while fine-tuning.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, as in scikit-learn.
+        Weights of the classes, as in scikit-learn. Not for multilabel y.
     max_epochs : int, default=None
-        Passes over the rows. None: 30, but at least 200 and at most 2,000 steps; at least 1,000
-        for hidden layers on a frozen backbone, where steps are cheap.
+        Passes over the rows. None: 30, but at least 200 and at most 2,000 steps (half of that for
+        each of the two networks of "auto"); at least 1,000 for hidden layers on a frozen
+        backbone, where steps are cheap.
     batch_size : int or "auto", default="auto"
-        "auto": an eighth of the rows, between 8 and 32.
+        "auto": an eighth of the rows, between 8 and 32. A last batch of one row joins the one
+        before.
+    early_stopping : bool, default=False
+        Hold out rows, fine-tune on the others until the loss on the held-out ones has not fallen
+        for some epochs, then fine-tune on all rows for the best number of epochs.
+    validation_fraction : float, default=0.15
+        Share of the rows that early stopping holds out.
+    n_iter_no_change : int, default=5
+        Epochs without a lower loss after which early stopping ends.
+    augment : callable, default=None
+        Takes a batch of images, a float tensor (n, channels, height, width) before the backbone's
+        own normalisation, and returns another: one of `sktransfer.training`, a transform of
+        torchvision, a function. Used while fine-tuning only.
     image_shape : tuple of int, default=None
         (height, width), or with channels first or last: how the columns of a 2-D X form an image.
     cache : {"auto", True, False}, default="auto"
-        Row cache of the frozen features, see `FeatureTransferTransformer`.
+        Row cache of the frozen features, and of what lies before the first layer that moves; see
+        `FeatureTransferTransformer`. True: a warning says why where the latter cannot be cached.
+    checkpoint_dir : path-like, default=None
+        A fit that is cut off and started again with the same data, parameters and folder goes on
+        where it was, to the same weights. Its files are removed once it is complete. Wants a
+        ``random_state``.
+    checkpoint_every : int, default=50
+        Steps between two checkpoints.
     device : str, default="auto"
         A torch device; "auto" takes a GPU if there is one.
+    precision : {"float32", "bfloat16"}, default="float32"
+        "bfloat16": the backbone computes in mixed precision while it is fine-tuned, on GPUs and
+        CPUs that have it; elsewhere a warning, and float32.
     n_threads : int, default=None
         Torch threads during fit and predict; None leaves the number as it is. The same number
         gives the same result in every process: the same bits where features were computed in the
         same batches, else equal to about 1e-6 (see `FeatureTransferTransformer`).
     callbacks : list of skorch callbacks, default=None
-        Copied, then given to the training loop.
+        Copied, then given to the training loop. scikit-learn's own go to ``set_callbacks``.
+    warm_start : bool, default=False
+        ``strategy="fine_tune"`` goes on from the weights of the last fit.
     verbose : int, default=0
         1 prints skorch's table of epochs.
     random_state : int, RandomState instance or None, default=None
-        Seeds folds, shuffling, dropout and random heads.
+        Seeds folds, shuffling, dropout, augmentation and random heads.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        For multilabel y, the positions of the columns.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only if X had column names.
     input_shape_ : tuple of int
         Shape of one row of X.
     module_ : torch.nn.Module
-        The network, backbone and head, in eval mode on the CPU: rows as the backbone takes them
-        in, logits out.
+        The whole as one network, in eval mode on the CPU: rows as the backbone takes them in,
+        logits out.
     backbone_ : Backbone
-        The same as a backbone, ready for the next transfer.
+        The network of the largest weight with its head, as a backbone: ready for the next
+        transfer.
     net_ : skorch.NeuralNet or None
-        What trained the network, without the moments of its optimizer; None for a linear head on
+        What trained that network, without the moments of its optimizer; None for a linear head on
         a frozen backbone.
     history_ : list of dict
         One record per epoch of ``net_``; empty without one.
-    strategy_ : {"frozen", "fine_tune"}
-    oof_loss_ : dict
-        Out-of-fold log loss of the candidates of ``strategy="auto"`` (``"frozen"``,
-        ``"fine_tune"``, and ``"no_transfer"``: a linear model on the input); empty otherwise.
+    strategy_ : {"frozen", "fine_tune", "no_transfer", "average"}
+        What predictions come from: one of these, or an average of several.
+    alpha_ : float
+        Weight of the fine-tuned part of the predictions, 0 to 1.
+    weights_ : dict of str to float
+        Of each member of the average. Behind "@" is the point between where fine-tuning began
+        (0) and where it ended (1).
+    oof_loss_ : dict of str to float
+        Out-of-fold log loss,
+        of ``strategy="auto"``: of each candidate, of the average of those in ``weights_``
+        ("average"), of a linear model on the input ("no_transfer") and of a head on the features
+        of the same network with random weights ("random_backbone").
+    transfer_gain_ : dict of str to (mean, standard_error)
+        By how much that loss is lower with transfer than for "no_transfer" and for
+        "random_backbone", paired over rows. The weights have seen these rows, which flatters the
+        average a little.
+    temperature_ : dict of str to float
+        What the outputs of each member are divided by, from held-out rows; 1 without.
     param_groups_ : list of dict
-        What moved and how fast.
+        What moved and how fast, of ``net_`` or the frozen network: ``name``, ``lr``,
+        ``weight_decay``, ``n_parameters``, ``n_trainable``, ``parameter_names``, ``depth``
+        (blocks between it and the head).
 
     References
     ----------
@@ -123,166 +189,185 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
     True
     """
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
     def __init__(
         self,
         backbone=None,
         *,
         strategy="auto",
+        head="auto",
         hidden_layer_sizes=(),
         head_init="linear_probe",
         head_lr=1e-3,
         backbone_lr=1e-4,
+        layer_decay=1.0,
+        trainable="all",
+        unfreezing=None,
+        adapters=None,
+        l2_sp=0.0,
+        penalty=None,
         weight_decay=1e-2,
         dropout=0.0,
         freeze_norm=True,
         class_weight=None,
         max_epochs=None,
         batch_size="auto",
+        early_stopping=False,
+        validation_fraction=0.15,
+        n_iter_no_change=5,
+        augment=None,
         image_shape=None,
         cache="auto",
+        checkpoint_dir=None,
+        checkpoint_every=50,
         device="auto",
+        precision="float32",
         n_threads=None,
         callbacks=None,
+        warm_start=False,
         verbose=0,
         random_state=None,
     ):
         self.backbone = backbone
         self.strategy = strategy
+        self.head = head
         self.hidden_layer_sizes = hidden_layer_sizes
         self.head_init = head_init
         self.head_lr = head_lr
         self.backbone_lr = backbone_lr
+        self.layer_decay = layer_decay
+        self.trainable = trainable
+        self.unfreezing = unfreezing
+        self.adapters = adapters
+        self.l2_sp = l2_sp
+        self.penalty = penalty
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.freeze_norm = freeze_norm
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.augment = augment
         self.image_shape = image_shape
         self.cache = cache
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.device = device
+        self.precision = precision
         self.n_threads = n_threads
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit head, or head and backbone, to the target rows.
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def predict(self, X):
+        """Return the class of each row, of shape (n,), or 0 and 1 of shape (n, n_labels)."""
+        outputs = self._compute_outputs(X)
+        if self._is_multilabel:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Return probabilities of shape (n, n_classes), in the order of classes_."""
+        outputs = self._compute_outputs(X)
+        return expit(outputs) if self._is_multilabel else softmax(outputs, axis=1)
+
+    def predict_log_proba(self, X):
+        """Return log probabilities of shape (n, n_classes), in the order of classes_."""
+        outputs = self._compute_outputs(X)
+        return log_expit(outputs) if self._is_multilabel else log_softmax(outputs, axis=1)
+
+    def decision_function(self, X):
+        """Return logits, of shape (n, n_classes), or (n,) for two classes."""
+        outputs = self._compute_outputs(X)
+        if self._is_multilabel or len(self.classes_) > 2:
+            return outputs
+        return outputs[:, 1] - outputs[:, 0]
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Move the head, or the heads of an average, by one pass over some rows.
+
+        At a constant rate, ``head_lr``; backbones stay as they are. Without a fit before, the head
+        begins at random on the frozen backbone, or as the backbone's own, see ``head``.
 
         Parameters
         ----------
-        X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
-            Rows of a table, or images.
-        y : array-like of shape (n,)
-            Class labels of any type, at least two classes.
-        sample_weight : array-like of shape (n,), default=None
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like of shape (n_classes,), default=None
+            All classes, at the first call, where y may lack some. Not for multilabel y.
 
         Returns
         -------
         self : object
         """
         with restored_on_error(self):
-            return self._fit(X, y, sample_weight)
+            if classes is not None and not self.__sklearn_is_fitted__():
+                self._announced_classes = np.unique(classes)
+            try:
+                return self._partial_fit(X, y, sample_weight)
+            finally:
+                vars(self).pop("_announced_classes", None)
 
-    def predict(self, X):
-        """Return the class of each row, of shape (n,)."""
-        logits = self._compute_logits(X)
-        return self.classes_[logits.argmax(axis=1)]
+    @property
+    def _is_multilabel(self):
+        return isinstance(self._objective, Multilabel)
 
-    def predict_proba(self, X):
-        """Return probabilities of shape (n, n_classes), in the order of classes_."""
-        return softmax(self._compute_logits(X), axis=1)
+    def _check_target(self, y):
+        # As an array first: array-likes may refuse numpy's functions.
+        shape = np.shape(y if hasattr(y, "toarray") else np.asarray(y))
+        if (
+            len(shape) == 2
+            and shape[1] > 1
+            and type_of_target(y, input_name="y") == "multilabel-indicator"
+        ):
+            if self.class_weight is not None:
+                raise ValueError(
+                    f"Got class_weight={self.class_weight!r} with several labels per row, for "
+                    "which it is not defined; expected None; use sample_weight."
+                )
+            y = y.toarray() if hasattr(y, "toarray") else y
+            return check_array(y, dtype=np.int64, input_name="y")
+        y = column_or_1d(y, warn=True)
+        check_labels(y)
+        check_classification_targets(y)
+        return y
 
-    def predict_log_proba(self, X):
-        """Return log probabilities of shape (n, n_classes), in the order of classes_."""
-        return log_softmax(self._compute_logits(X), axis=1)
-
-    def decision_function(self, X):
-        """Return logits, of shape (n, n_classes), or (n,) for two classes."""
-        logits = self._compute_logits(X)
-        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
-
-    def transform(self, X):
-        """Return the features that the head sees, of shape (n, n_features), float32."""
-        X = self._check_rows(X, reset=False)
-        with thread_limit(self.n_threads):
-            return self._compute_features(*self._feature_origin, X)
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns of `transform`: ``backbone_<i>``.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of str
-        """
-        check_is_fitted(self)
-        width = self.module_.head.rescale.n_features
-        return np.asarray([f"backbone_{i}" for i in range(width)], dtype=object)
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "module_")
-
-    def _fit(self, X, y, sample_weight):
-        self._check_parameters()
-        X, y = self._check_Xy(X, y)
-        weight = self._compute_weights(X, y, sample_weight)
-        # Rows without weight count nowhere, neither in folds nor in budgets of steps.
-        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-        self.classes_, y = np.unique(y, return_inverse=True)
+    def _make_objective(self, y):
+        if y.ndim == 2:
+            self.classes_ = np.arange(y.shape[1])
+            self._objective = Multilabel(y.shape[1])
+            return self._objective, self._objective.encode(y)
+        self.classes_ = getattr(self, "_announced_classes", np.unique(y))
         if len(self.classes_) < 2:
             raise ValueError(
                 f"Got y with one class, {self.classes_.tolist()[0]!r}, but expected at least two "
                 "classes with rows of a weight > 0."
             )
-        with thread_limit(self.n_threads):
-            settings = self._make_settings()
-            features = self._compute_features(settings.backbone, "penultimate", self.cache, X)
-            rows = LabelledRows(X, features, y, weight / weight.mean())
-            fitted = STRATEGIES[self.strategy].fit(rows, settings)
-        self._keep(fitted, settings.backbone)
-        return self
+        self._objective = Multiclass(len(self.classes_))
+        return self._objective, self._objective.encode(self._encode_target(y))
 
-    def _check_parameters(self):
-        check_option("strategy", self.strategy, STRATEGIES)
-        check_option("head_init", self.head_init, ("linear_probe", "random"))
-        check_option("cache", self.cache, ("auto", True, False))
-        check_number("head_lr", self.head_lr, low=0, low_open=True)
-        check_number("backbone_lr", self.backbone_lr, low=0)
-        check_number("weight_decay", self.weight_decay, low=0)
-        check_number("dropout", self.dropout, low=0, high=1)
-        if self.max_epochs is not None:
-            check_count("max_epochs", self.max_epochs)
-        if self.batch_size != "auto":
-            check_count("batch_size", self.batch_size)
-        if isinstance(self.hidden_layer_sizes, str) or not np.iterable(self.hidden_layer_sizes):
-            raise TypeError(
-                f"Got hidden_layer_sizes={self.hidden_layer_sizes!r}, but expected a sequence of "
-                "integers, such as (64,)."
+    def _encode_target(self, y):
+        if y.ndim == 2:
+            return y
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"Got y with the labels {unknown.tolist()[:5]}, but expected classes that were "
+                f"there at the first call: {self.classes_.tolist()[:10]}."
             )
-        for i, size in enumerate(self.hidden_layer_sizes):
-            check_count(f"hidden_layer_sizes[{i}]", size)
-        check_callbacks(self.callbacks)
-
-    def _check_Xy(self, X, y):
-        y = column_or_1d(y, warn=True)
-        check_labels(y)
-        X, y = self._check_rows(X, y, reset=True)
-        check_classification_targets(y)
-        return X, y
+        return np.searchsorted(self.classes_, y)
 
     def _compute_weights(self, X, y, sample_weight):
         """Return the weights of rows times those of their classes."""
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = super()._compute_weights(X, y, sample_weight)
         if self.class_weight is not None:
             self._check_class_weight()
             weight = weight * compute_sample_weight(self.class_weight, y)
@@ -303,55 +388,13 @@ class ParameterTransferClassifier(ClassifierMixin, TransformerMixin, BaseNetwork
                 "class to weight, or None."
             )
 
-    def _make_settings(self):
-        return Settings(
-            backbone=resolve_backbone(self.backbone),
-            image_shape=self.image_shape,
-            n_classes=len(self.classes_),
-            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
-            head_init=self.head_init,
-            head_lr=self.head_lr,
-            backbone_lr=self.backbone_lr,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            freeze_norm=self.freeze_norm,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            device=resolve_device(self.device),
-            callbacks=self.callbacks,
-            verbose=self.verbose,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
-
-    def _keep(self, fitted, pretrained):
-        self.module_ = fitted.network
-        self.net_ = fitted.net
-        self.history_ = [] if fitted.net is None else list(fitted.net.history)
-        self.strategy_ = fitted.strategy
-        self.oof_loss_ = fitted.oof_loss
-        self.param_groups_ = fitted.param_groups
-        self.backbone_ = Backbone(
-            self.module_, name=f"{pretrained.name}, {fitted.strategy}", input=pretrained.input
-        )
-        # While frozen, the features are the pretrained network's own, and cached as such.
-        if fitted.strategy == "frozen":
-            self._feature_origin = pretrained, "penultimate", self.cache
-        else:
-            self._feature_origin = self.backbone_, "backbone", False
-
-    def _compute_features(self, backbone, layer, cache, X):
-        (features,) = compute_activations(
-            backbone,
-            X,
-            layers=(layer,),
-            image_shape=self.image_shape,
-            device=resolve_device(self.device),
-            cache=cache,
-        )
-        return features
-
-    def _compute_logits(self, X):
-        X = self._check_rows(X, reset=False)
-        with thread_limit(self.n_threads):
-            features = self._compute_features(*self._feature_origin, X)
-            return compute_head_logits(self.module_.head, features)
+    def _match_outputs(self, backbone, objective):
+        if isinstance(objective, Multilabel):
+            return None, "y has several labels per row"
+        outputs = match_classes(self.classes_, backbone.classes)
+        if backbone.classes is None:
+            return None, "the backbone does not say what its outputs stand for (classes=...)"
+        if outputs is None:
+            missing = sorted(set(self.classes_.tolist()) - set(backbone.classes.tolist()), key=str)
+            return None, f"the backbone has no output for the classes {missing[:5]}"
+        return outputs, None

@@ -1,26 +1,27 @@
 """Batches of prepared rows, shuffled by a seed of their own."""
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from sktransfer.utils._torch import to_tensor
+from sktransfer.training._augment import augment_batch
+from sktransfer.utils._torch import reseed, to_tensor
 
 
 class PreparedRows(Dataset):
-    """Rows with labels and weights; a whole batch is prepared at once.
+    """Rows with targets and weights; a whole batch is prepared at once.
 
     Parameters
     ----------
     X : ndarray of shape (n, ...)
-    y : ndarray of shape (n,)
+    targets : ndarray of shape (n, n_outputs)
     sample_weight : ndarray of shape (n,)
     prepare : callable
         Turns rows of ``X`` into what the network takes.
     """
 
-    def __init__(self, X, y, sample_weight, prepare):
+    def __init__(self, X, targets, sample_weight, prepare):
         self.X, self.prepare = X, prepare
-        self.y = torch.as_tensor(y, dtype=torch.long)
+        self.targets = torch.as_tensor(targets, dtype=torch.float32)
         self.sample_weight = torch.as_tensor(sample_weight, dtype=torch.float32)
 
     def __len__(self):
@@ -31,44 +32,78 @@ class PreparedRows(Dataset):
         return inputs[0], tuple(target[0] for target in targets)
 
     def __getitems__(self, rows):
-        return to_tensor(self.prepare(self.X[rows])), (self.y[rows], self.sample_weight[rows])
+        inputs = to_tensor(self.prepare(self.X[rows]))
+        return inputs, (self.targets[rows], self.sample_weight[rows])
 
 
-class ShuffledBatches(Sampler):
-    """Lists of row numbers; a last batch of one row joins the batch before.
+class AugmentedRows(PreparedRows):
+    """Rows that are another variant of themselves in each batch.
 
-    Networks with BatchNorm cannot be trained on a single row.
+    Parameters
+    ----------
+    X, targets, sample_weight
+        As of `PreparedRows`.
+    network_input : NetworkInput
+        Arranges the rows as images, and normalises them once they are augmented.
+    image_shape : tuple of int or None
+    augment : callable
+        See `sktransfer.training`.
     """
 
-    def __init__(self, n_rows, batch_size, seed):
-        self.n_rows, self.batch_size = n_rows, batch_size
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(self, X, targets, sample_weight, network_input, image_shape, augment):
+        super().__init__(X, targets, sample_weight, network_input.normalise)
+        self.arrange = lambda rows: network_input.arrange(rows, image_shape)
+        self.augment = augment
+
+    def __getitems__(self, rows):
+        images = to_tensor(self.arrange(self.X[rows]))
+        images, *targets = augment_batch(
+            self.augment, images, self.targets[rows], self.sample_weight[rows]
+        )
+        return to_tensor(self.prepare(images.numpy())), tuple(targets)
+
+
+class ShuffledBatches:
+    """The batches of one training: each pass is an epoch, in an order of its own.
+
+    Order and randomness of a step depend on the seed and the number of the step alone, so that a
+    training can go on from any step as if it had never stopped. A last batch of one row joins the
+    batch before: networks with BatchNorm cannot be trained on a single row.
+
+    Parameters
+    ----------
+    rows : PreparedRows
+    batch_size : int
+    seed : int
+    start : int, default=0
+        Step at which the first pass begins.
+    """
+
+    def __init__(self, rows, batch_size, seed=0, start=0):
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.epoch, self.skipped = divmod(start, len(self))
 
     def __len__(self):
-        full, rest = divmod(self.n_rows, self.batch_size)
-        return max(1, full + (rest > 1))
+        return count_batches(len(self.rows), self.batch_size)
 
     def __iter__(self):
-        batches = list(torch.randperm(self.n_rows, generator=self.generator).split(self.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1 < self.batch_size:
+        for i, batch in enumerate(self.split()):
+            if i >= self.skipped:
+                reseed(self.seed, self.epoch * len(self) + i)
+                yield self.rows.__getitems__(batch.tolist())
+        self.epoch, self.skipped = self.epoch + 1, 0
+
+    def split(self):
+        """Return the row numbers of the batches of the current epoch."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.rows), generator=generator)
+        batches = list(order.split(self.batch_size))
+        if len(batches) > len(self):
             batches[-2:] = [torch.cat(batches[-2:])]
-        return (batch.tolist() for batch in batches)
-
-    def __getstate__(self):
-        return {**self.__dict__, "generator": self.generator.get_state()}
-
-    def __setstate__(self, state):
-        generator = torch.Generator()
-        generator.set_state(state.pop("generator"))
-        self.__dict__.update(state, generator=generator)
+        return batches
 
 
-def as_batch(batch):
-    """Collate nothing: `PreparedRows` gives whole batches."""
-    return batch
-
-
-def make_loader(dataset, batch_size, seed=0):
-    """Make the loader of one training run; the signature that skorch calls."""
-    batches = ShuffledBatches(len(dataset), batch_size, seed)
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=as_batch)
+def count_batches(n_rows, batch_size):
+    """Return the number of batches of an epoch."""
+    full, rest = divmod(n_rows, batch_size)
+    return max(1, full + (rest > (batch_size > 1)))

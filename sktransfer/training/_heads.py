@@ -1,5 +1,6 @@
 """Fully connected layers that go on top of a backbone."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from torch import nn
 
 from sktransfer.backbones._rescale import Rescale
-from sktransfer.utils._torch import seeded, to_tensor
+from sktransfer.training._batches import ShuffledBatches
+from sktransfer.training._schedules import choose_batch_size
+from sktransfer.utils._torch import seeded
 
 
 def measure_scale(features, sample_weight):
@@ -64,7 +67,26 @@ def make_head_from_probe(probe):
     return head
 
 
-def compute_head_logits(head, features):
-    """Return the logits of a head as float64, of shape (n, n_classes)."""
-    with torch.inference_mode():
-        return head(to_tensor(features)).numpy().astype(np.float64)
+def update_head(head, rows, objective, *, lr, weight_decay, batch_size="auto", seed=0):
+    """Return a copy of a head after one pass of AdamW over some rows, at a constant rate.
+
+    Parameters
+    ----------
+    head : nn.Module
+    rows : PreparedRows
+        Their inputs are features.
+    objective : Objective
+    lr, weight_decay : float
+    batch_size : int or "auto", default="auto"
+    seed : int, default=0
+        Of shuffling and dropout.
+    """
+    head = copy.deepcopy(head).train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
+    batch_size = choose_batch_size(len(rows)) if batch_size == "auto" else batch_size
+    with seeded(seed):
+        for features, (targets, weight) in ShuffledBatches(rows, batch_size, seed):
+            optimizer.zero_grad()
+            (objective.losses(head(features), targets) * weight).mean().backward()
+            optimizer.step()
+    return head.eval().requires_grad_(False)

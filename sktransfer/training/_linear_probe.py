@@ -1,33 +1,29 @@
-"""A logistic regression on features: the convex head of a frozen backbone."""
+"""A linear model on features, solved as the convex problem it is: the head of a frozen backbone."""
 
 import dataclasses
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+import torch
 from threadpoolctl import threadpool_limits
 
 from sktransfer.training._heads import measure_scale
 
-# Inverse penalties that cross-validation chooses from, for features of mean squared norm one.
-PENALTIES = np.logspace(0, 4, 9)
-# The choice where no class has two members, so that nothing can be held out.
-_FALLBACK = 100.0
-_MAX_ITER = 1000
+_N_FOLDS = 5
+# Inverse penalties beside the objective's own that keep a head near the one it starts from.
+_NEAR_THE_START = (0.0, 1e-3, 1e-2, 1e-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbe:
-    """A fitted linear head: logits are ``((features - center) / scale) @ coef.T + intercept``.
+    """A fitted linear head: outputs are ``((features - center) / scale) @ coef.T + intercept``.
 
     Parameters
     ----------
     center : ndarray of shape (d,)
     scale : float
         One number for all features, so that their proportions stay as the backbone made them.
-    coef : ndarray of shape (n_classes, d)
-    intercept : ndarray of shape (n_classes,)
+    coef : ndarray of shape (n_outputs, d)
+    intercept : ndarray of shape (n_outputs,)
     C : float
         The inverse penalty that was chosen, for features of mean squared norm one.
     """
@@ -38,38 +34,50 @@ class LinearProbe:
     intercept: np.ndarray
     C: float
 
-    def compute_logits(self, features):
-        """Return logits of shape (n, n_classes)."""
+    def compute_outputs(self, features):
+        """Return outputs of shape (n, n_outputs)."""
         return (features - self.center) / self.scale @ self.coef.T + self.intercept
 
 
-def fit_linear_probe(features, y, n_classes, *, sample_weight=None, random_state=0):
-    """Fit multinomial logistic regression, its penalty chosen by stratified cross-validation.
+def fit_linear_probe(features, targets, objective, *, sample_weight=None, seed=0, start=None):
+    """Fit a penalised linear model, its penalty chosen by cross-validation.
 
     Parameters
     ----------
     features : ndarray of shape (n, d)
-    y : ndarray of shape (n,)
-        Encoded classes 0 … n_classes - 1, each of them present.
-    n_classes : int
+    targets : ndarray of shape (n, n_outputs)
+        As `Objective.encode` gives them.
+    objective : Objective
     sample_weight : ndarray of shape (n,), default=None
-    random_state : int, default=0
-        Seed of the folds.
+    seed : int, default=0
+        Of the folds.
+    start : (coef of shape (n_outputs, d), intercept of shape (n_outputs,)), default=None
+        A linear model to stay near: the penalty is on the difference from it, so that few rows
+        give the model itself.
 
     Returns
     -------
     probe : LinearProbe
     """
     features = np.asarray(features, dtype=np.float64)
+    targets = np.asarray(targets, dtype=np.float64)
     weight = np.ones(len(features)) if sample_weight is None else sample_weight
+    offset = np.zeros(targets.shape)
+    penalties, usual = objective.penalties, objective.usual_penalty
+    if start is not None:
+        offset = features @ start[0].T + start[1]
+        penalties, usual = np.concatenate([_NEAR_THE_START, penalties]), _NEAR_THE_START[0]
     center, scale = measure_scale(features, weight)
     # Small systems are slower with BLAS threads, by far on a busy machine.
     with threadpool_limits(1):
         rotated, basis = _rotate((features - center) / scale)
         unit = np.sqrt(features.shape[1])
-        C = _choose_penalty(rotated / unit, y, n_classes, weight, random_state)
-        ((coef, intercept),) = _solve(rotated / unit, y, weight, [C])
-    coef = coef / unit if basis is None else coef @ basis / unit
+        problem = _Problem(objective, rotated / unit, targets, weight, offset)
+        C = problem.choose_penalty(penalties, usual, seed)
+        ((coef, intercept),) = problem.solve(np.arange(len(targets)), [C])
+    coef = (coef if basis is None else coef @ basis) / unit
+    if start is not None:
+        coef, intercept = coef + start[0] * scale, intercept + start[1] + start[0] @ center
     return LinearProbe(center, scale, coef, intercept, C)
 
 
@@ -82,38 +90,35 @@ def _rotate(features):
     return left * singular, basis
 
 
-def _choose_penalty(features, y, n_classes, weight, random_state):
-    counts = np.bincount(y, minlength=n_classes)
-    repeated = counts[y] > 1
-    if not repeated.any():
-        return _FALLBACK
-    # A class with one member stays in every training part.
-    single, splittable = np.flatnonzero(~repeated), np.flatnonzero(repeated)
-    folds = StratifiedKFold(
-        min(5, counts[counts > 1].min()), shuffle=True, random_state=random_state
-    )
-    losses = np.zeros(len(PENALTIES))
-    for train, test in folds.split(splittable, y[splittable]):
-        train, test = np.concatenate([single, splittable[train]]), splittable[test]
-        if not weight[train].any():
-            continue
-        solutions = _solve(features[train], y[train], weight[train], PENALTIES)
-        for i, (coef, intercept) in enumerate(solutions):
-            log_proba = log_softmax(features[test] @ coef.T + intercept, axis=1)
-            losses[i] -= weight[test] @ log_proba[np.arange(len(test)), y[test]]
-    return float(PENALTIES[losses.argmin()])
+@dataclasses.dataclass(frozen=True)
+class _Problem:
+    objective: object
+    features: np.ndarray
+    targets: np.ndarray
+    weight: np.ndarray
+    offset: np.ndarray
 
+    def solve(self, rows, penalties):
+        """Return (coef, intercept) for each penalty; a penalty of zero leaves the start alone."""
+        shape = self.targets.shape[1], self.features.shape[1]
+        unchanged = [(np.zeros(shape), np.zeros(shape[0])) for C in penalties if C == 0]
+        return unchanged + self.objective.solve(
+            self.features[rows],
+            self.targets[rows],
+            self.weight[rows],
+            [C for C in penalties if C > 0],
+            self.offset[rows],
+        )
 
-def _solve(features, y, weight, penalties):
-    """Return (coef, intercept) for each penalty, each solution starting from the one before."""
-    solver = LogisticRegression(max_iter=_MAX_ITER, warm_start=True)
-    solutions = []
-    for C in penalties:
-        solver.set_params(C=C).fit(features, y, sample_weight=weight)
-        coef, intercept = solver.coef_.copy(), solver.intercept_.copy()
-        if len(coef) == 1:
-            # Two classes: one logit becomes two that differ by it.
-            coef = np.vstack([-coef, coef]) / 2
-            intercept = np.concatenate([-intercept, intercept]) / 2
-        solutions.append((coef, intercept))
-    return solutions
+    def choose_penalty(self, penalties, usual, seed):
+        losses = np.zeros(len(penalties))
+        folds = self.objective.folds(self.targets, _N_FOLDS, seed)
+        for train, test in folds:
+            if not self.weight[train].any():
+                continue
+            targets = torch.from_numpy(self.targets[test])
+            for i, (coef, intercept) in enumerate(self.solve(train, penalties)):
+                outputs = self.features[test] @ coef.T + intercept + self.offset[test]
+                held_out = self.objective.losses(torch.from_numpy(outputs), targets)
+                losses[i] += self.weight[test] @ held_out.numpy()
+        return float(penalties[losses.argmin()]) if folds else usual

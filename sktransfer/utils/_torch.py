@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import warnings
 
 import numpy as np
 import torch
@@ -29,6 +30,31 @@ def resolve_device(device):
             "or 'cpu'."
         )
     return device
+
+
+def resolve_precision(precision, device):
+    """Return the type that autocast computes in, or None for float32 throughout."""
+    if precision == "float32":
+        return None
+    if device.type == "cuda":
+        is_supported = torch.cuda.is_bf16_supported()
+    else:
+        is_supported = device.type == "cpu" and _cpu_has_bfloat16()
+    if is_supported:
+        return torch.bfloat16
+    warnings.warn(
+        f"Got precision={precision!r}, but the device {str(device)!r} has no fast bfloat16; going "
+        "on in float32.",
+        UserWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _cpu_has_bfloat16():
+    # Private names of torch, for want of public ones; without them the answer is no.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 @contextlib.contextmanager
@@ -63,6 +89,14 @@ def seeded(seed):
         if has_gpus:
             torch.cuda.manual_seed_all(seed)
         yield
+
+
+def reseed(seed, step):
+    """Seed torch's global generators for one step; inside `seeded`, which puts them back."""
+    mixed = (seed * 1_000_003 + step) % 2**63
+    torch.default_generator.manual_seed(mixed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(mixed)
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ def test_a_grid_search_sends_each_row_once(small_network, digits):
     grid = {"logisticregression__C": np.logspace(-3, 0, 10)}
     search = GridSearchCV(pipeline, grid, cv=5).fit(images, y)
     distinct = len(np.unique(images, axis=0))
-    assert type(small_network).rows_seen == distinct
+    assert small_network.rows_seen == distinct
     info = search.best_estimator_[0].cache_info_
     assert (info.misses, info.rows) == (distinct, distinct)
     assert info.hits > 40 * distinct
@@ -278,7 +278,7 @@ def test_threads_share_their_passes(small_network, digits):
     grid = {"logisticregression__C": [0.01, 0.1, 1]}
     with parallel_config("threading"):
         GridSearchCV(pipeline, grid, cv=2, n_jobs=4).fit(images, y)
-    assert type(small_network).rows_seen == len(np.unique(images, axis=0))
+    assert small_network.rows_seen == len(np.unique(images, axis=0))
 
 
 def test_a_failed_fit_leaves_the_last_one_whole(backbone, digits):

@@ -4,16 +4,18 @@ from torch import nn
 
 from sktransfer.training._heads import make_head, make_head_from_probe, measure_scale
 from sktransfer.training._linear_probe import fit_linear_probe
+from sktransfer.training._objectives import Multiclass
 
 rng = np.random.default_rng(0)
 FEATURES = rng.normal(3.0, 5.0, size=(40, 6))
 
 
 def test_the_head_of_a_probe_computes_what_the_probe_computes():
-    probe = fit_linear_probe(FEATURES, np.arange(40) % 4, 4)
+    objective = Multiclass(4)
+    probe = fit_linear_probe(FEATURES, objective.encode(np.arange(40) % 4), objective)
     with torch.no_grad():
         logits = make_head_from_probe(probe)(torch.as_tensor(FEATURES, dtype=torch.float32))
-    np.testing.assert_allclose(logits.numpy(), probe.compute_logits(FEATURES), atol=1e-4)
+    np.testing.assert_allclose(logits.numpy(), probe.compute_outputs(FEATURES), atol=1e-4)
 
 
 def test_layers_of_a_head():

@@ -9,11 +9,13 @@ from sktransfer.training._batches import PreparedRows
 from sktransfer.training._heads import make_head
 from sktransfer.training._net import (
     GroupedAdamW,
+    TrainingOptions,
     TransferNetwork,
-    WeightedCrossEntropy,
-    describe_param_groups,
+    WeightedLoss,
     train_network,
 )
+from sktransfer.training._objectives import Multiclass
+from sktransfer.training._trainable import describe_param_groups
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(24, 1, 8, 8)).astype(np.float32), np.arange(24) % 2
@@ -26,9 +28,12 @@ def network(small_network):
 
 
 def train(network, weight=None, **options):
-    rows = PreparedRows(X, Y, np.ones(24) if weight is None else weight, np.asarray)
+    objective = Multiclass(2)
+    weight = np.ones(24) if weight is None else weight
+    rows = PreparedRows(X, objective.encode(Y), weight, np.asarray)
     groups = describe_param_groups(network, **RATES)
-    return train_network(network, rows, param_groups=groups, max_epochs=2, **options)
+    options = TrainingOptions(objective, max_epochs=2, **options)
+    return train_network(network, rows, groups, options)
 
 
 def test_what_moves_and_how_fast(network):
@@ -90,7 +95,8 @@ def test_the_seed_decides_and_generators_are_left_alone(small_network):
 def test_loss_is_weighted():
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     single = nn.functional.cross_entropy(logits, labels, reduction="none")
-    weighted = WeightedCrossEntropy()(logits, (labels, torch.tensor([2.0, 0.0])))
+    targets = nn.functional.one_hot(labels, 2).float()
+    weighted = WeightedLoss(Multiclass(2))(logits, (targets, torch.tensor([2.0, 0.0])))
     torch.testing.assert_close(weighted, single[0])
 
 

@@ -1,0 +1,33 @@
+"""The same network without what it learned: the control that tells what pretraining is worth."""
+
+import torch
+from torch import nn
+
+from sktransfer.backbones._backbone import Backbone
+from sktransfer.utils._torch import seeded
+
+
+def make_random_copy(backbone, seed=0):
+    """Return a backbone of the same architecture with random weights.
+
+    Layers that know how to begin do so; weights that belong to no such layer are drawn from a
+    normal distribution of the mean and standard deviation that they have.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    seed : int, default=0
+        Same seed, same weights, in any process.
+    """
+    network = backbone.copy_module()
+    with seeded(seed), torch.no_grad():
+        begun = set()
+        for module in network.modules():
+            if hasattr(module, "reset_parameters") and not isinstance(module, nn.Sequential):
+                module.reset_parameters()
+                begun.update(id(p) for p in module.parameters())
+        for parameter in network.parameters():
+            if id(parameter) not in begun:
+                spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
+                parameter.normal_(float(parameter.mean()), spread)
+    return Backbone(network, name=f"{backbone.name}, random weights", input=backbone.input)

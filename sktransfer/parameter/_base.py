@@ -1,0 +1,379 @@
+"""What classifier and regressor share: from parameters and rows to a fitted model."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.base import TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sktransfer.backbones import Backbone
+from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._load import resolve_backbone
+from sktransfer.base import BaseNetworkEstimator
+from sktransfer.training import L2SP, GradualUnfreezing, LowRankAdapters, Penalty
+from sktransfer.training._batches import PreparedRows
+from sktransfer.training._checkpoints import CheckpointFolder
+from sktransfer.training._guard import Guarded
+from sktransfer.training._heads import update_head
+from sktransfer.training._members import FittedModel, Member
+from sktransfer.training._net import TrainingOptions, check_callbacks
+from sktransfer.training._progress import FitProgress
+from sktransfer.training._source_head import SourceHead, find_old_head
+from sktransfer.training._strategies import (
+    EarlyStopping,
+    FineTuned,
+    Frozen,
+    LabelledRows,
+    Settings,
+    make_random_head,
+)
+from sktransfer.training._trainable import check_trainable
+from sktransfer.utils._sklearn import check_sample_weight
+from sktransfer.utils._state import restored_on_error
+from sktransfer.utils._torch import resolve_device, resolve_precision, thread_limit
+from sktransfer.utils._validation import check_count, check_number, check_option
+
+STRATEGIES = {"auto": Guarded(), "frozen": Frozen(), "fine_tune": FineTuned()}
+
+
+class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkEstimator):
+    """Base of the estimators whose weights start from a pretrained network.
+
+    Subclasses give ``_check_target`` and ``_make_objective``, and turn outputs into predictions.
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None):
+        """Fit head, or head and backbone, to the target rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
+            Rows of a table, or images.
+        y : array-like of shape (n,) or (n, n_outputs)
+            See the class.
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        self : object
+        """
+        with restored_on_error(self):
+            return self._fit(X, y, sample_weight)
+
+    def transform(self, X):
+        """Return the features that the head sees, of shape (n, n_features), float32.
+
+        Where predictions are an average, those of the network with the largest weight.
+        """
+        X = self._check_rows(X, reset=False)
+        with thread_limit(self.n_threads):
+            return self._model.main.compute_features(
+                X, self.image_shape, resolve_device(self.device)
+            )
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of `transform`: ``backbone_<i>``.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        width = self._model.main.head.rescale.n_features
+        return np.asarray([f"backbone_{i}" for i in range(width)], dtype=object)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "module_")
+
+    def _fit(self, X, y, sample_weight):
+        self._check_parameters()
+        before = getattr(self, "_model", None) if self.warm_start else None
+        X, y = self._check_Xy(X, y, reset=True)
+        weight = self._compute_weights(X, y, sample_weight)
+        # Rows without weight count nowhere, neither in folds nor in budgets of steps.
+        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        objective, targets = self._make_objective(y)
+        with thread_limit(self.n_threads):
+            settings = self._make_settings(objective, X, before)
+            features = self._compute_pretrained_features(settings, X)
+            rows = LabelledRows(X, features, targets, weight / weight.mean())
+            model = STRATEGIES[self.strategy].fit(rows, settings)
+        if settings.options.checkpoints is not None:
+            settings.options.checkpoints.clear()
+        name = f"{settings.backbone.name}, {model.main.strategy}"
+        self._keep(model, name, settings.backbone.input)
+        return self
+
+    def _check_Xy(self, X, y, *, reset):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        return self._check_rows(X, self._check_target(y), reset=reset)
+
+    def _check_parameters(self):
+        check_option("strategy", self.strategy, STRATEGIES)
+        check_option("head", self.head, ("auto", "new", "reuse"))
+        check_option("head_init", self.head_init, ("linear_probe", "random"))
+        check_option("cache", self.cache, ("auto", True, False))
+        check_option("precision", self.precision, ("float32", "bfloat16"))
+        check_number("head_lr", self.head_lr, low=0, low_open=True)
+        check_number("layer_decay", self.layer_decay, low=0, high=1, low_open=True)
+        for name in ("backbone_lr", "l2_sp", "weight_decay"):
+            check_number(name, getattr(self, name), low=0)
+        check_number("dropout", self.dropout, low=0, high=1)
+        check_number(
+            "validation_fraction", self.validation_fraction, low=0, high=0.5, low_open=True
+        )
+        check_count("n_iter_no_change", self.n_iter_no_change)
+        check_count("checkpoint_every", self.checkpoint_every)
+        check_trainable(self.trainable)
+        if self.max_epochs is not None:
+            check_count("max_epochs", self.max_epochs)
+        if self.batch_size != "auto":
+            check_count("batch_size", self.batch_size)
+        for name in ("early_stopping", "freeze_norm", "warm_start"):
+            check_option(name, getattr(self, name), (True, False))
+        self._check_hidden_layer_sizes()
+        self._check_objects()
+
+    def _check_hidden_layer_sizes(self):
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, str) or not np.iterable(sizes):
+            raise TypeError(
+                f"Got hidden_layer_sizes={sizes!r}, but expected a sequence of integers, such as "
+                "(64,)."
+            )
+        for i, size in enumerate(sizes):
+            check_count(f"hidden_layer_sizes[{i}]", size)
+        if len(sizes) and self.head == "reuse":
+            raise ValueError(
+                f"Got head='reuse' with hidden_layer_sizes={sizes!r}, but a reused head has no "
+                "hidden layers; expected hidden_layer_sizes=() or head='new'."
+            )
+
+    def _check_objects(self):
+        check_callbacks(self.callbacks)
+        for name, kind in (("unfreezing", GradualUnfreezing), ("adapters", LowRankAdapters)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"Got {name}={value!r}, but expected a {kind.__name__} of "
+                    "sktransfer.training, or None."
+                )
+        for penalty in self._list_penalties():
+            if not isinstance(penalty, Penalty):
+                raise TypeError(
+                    f"Got penalty={self.penalty!r}, but expected an object such as L2SP, DELTA or "
+                    "BSS of sktransfer.training, a list of them, or None."
+                )
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(
+                f"Got augment={self.augment!r}, but expected a function that takes a batch of "
+                "images and returns one, or None; sktransfer.training has some."
+            )
+        if self.checkpoint_dir is not None and self.random_state is None:
+            raise ValueError(
+                "Got checkpoint_dir=... with random_state=None, but a fit that goes on where it "
+                "was cut off has to be seeded alike; expected an integer as random_state."
+            )
+
+    def _list_penalties(self):
+        penalties = self.penalty
+        if penalties is None:
+            penalties = ()
+        elif not isinstance(penalties, list | tuple):
+            penalties = (penalties,)
+        return (*penalties, *([L2SP(self.l2_sp)] if self.l2_sp else []))
+
+    def _compute_weights(self, X, y, sample_weight):
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError(
+                "Got sample_weight of zeros only, but expected at least one row of a weight > 0."
+            )
+        return weight
+
+    def _make_settings(self, objective, X, before=None):
+        backbone = resolve_backbone(self.backbone)
+        device = resolve_device(self.device)
+        checkpoints = None
+        if self.checkpoint_dir is not None:
+            checkpoints = CheckpointFolder(self.checkpoint_dir, self.checkpoint_every)
+        options = TrainingOptions(
+            objective=objective,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            device=device,
+            autocast=resolve_precision(self.precision, device),
+            penalties=self._list_penalties(),
+            unfreezing=self.unfreezing,
+            callbacks=self.callbacks,
+            checkpoints=checkpoints,
+            progress=self._report_progress(),
+            verbose=self.verbose,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        stopping = EarlyStopping(self.validation_fraction, self.n_iter_no_change)
+        return Settings(
+            options=options,
+            backbone=backbone,
+            image_shape=self.image_shape,
+            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            source_head=self._find_source_head(backbone, objective, X),
+            head_init=self.head_init,
+            head_lr=self.head_lr,
+            backbone_lr=self.backbone_lr,
+            layer_decay=self.layer_decay,
+            trainable=self.trainable,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            freeze_norm=self.freeze_norm,
+            adapters=self.adapters,
+            augment=self.augment,
+            early_stopping=stopping if self.early_stopping else None,
+            cache=self.cache,
+            warm_start=before and self._take_up(before, objective),
+        )
+
+    def _report_progress(self):
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self)
+        return FitProgress(self, context) if getattr(self, "_skl_callbacks", None) else None
+
+    def _find_source_head(self, backbone, objective, X):
+        """Return the backbone's own head for this target, or None for a new one."""
+        if self.head == "new" or len(self.hidden_layer_sizes):
+            return None
+        outputs, reason = self._match_outputs(backbone, objective)
+        if reason is None:
+            backbone.input.check(X.shape, self.image_shape)
+            network = backbone.copy_module()
+            layer = find_old_head(network, backbone.input.prepare(X[:1], self.image_shape))
+            wanted = len(backbone.classes) if backbone.classes is not None else objective.n_outputs
+            if layer is None:
+                reason = "the backbone does not end in a fully connected layer"
+            elif layer.out_features != wanted:
+                reason = f"its last layer has {layer.out_features} outputs, not {wanted}"
+            else:
+                return self._scale_source_head(SourceHead.from_layer(layer, outputs))
+        if self.head == "reuse":
+            raise ValueError(f"Got head='reuse', but {reason}; expected head='new' or 'auto'.")
+        return None
+
+    def _scale_source_head(self, head):
+        return head
+
+    def _compute_pretrained_features(self, settings, X):
+        (features,) = compute_activations(
+            settings.backbone,
+            X,
+            image_shape=self.image_shape,
+            device=settings.options.device,
+            cache=self.cache,
+        )
+        return features
+
+    def _keep(self, model, name, network_input):
+        self._model = self._finish_model(model)
+        self.module_ = self._model.make_network(self._objective)
+        self.net_ = model.net
+        self.history_ = [] if model.net is None else list(model.net.history)
+        self.strategy_ = model.strategy
+        self.alpha_ = model.weight_of("fine_tune")
+        self.param_groups_ = model.param_groups
+        evidence = model.evidence
+        self.weights_ = evidence.weights if evidence else {model.main.name: 1.0}
+        self.oof_loss_ = evidence.oof_loss if evidence else {}
+        self.transfer_gain_ = evidence.gains if evidence else {}
+        self.temperature_ = evidence.temperatures if evidence else {model.main.name: 1.0}
+        main = self._model.main
+        self.backbone_ = Backbone(
+            main.make_network(),
+            name=name,
+            input=network_input,
+            classes=getattr(self, "classes_", None),
+        )
+
+    def _take_up(self, model, objective):
+        """Return the member that a warm start goes on with, if its outputs are those wanted."""
+        member = self._reopen_model(model).main
+        if member.head.output.out_features != objective.n_outputs:
+            raise ValueError(
+                f"Got warm_start=True with y of {objective.n_outputs} outputs, but the last fit "
+                f"had {member.head.output.out_features}; expected the same, or warm_start=False."
+            )
+        return member
+
+    def _partial_fit(self, X, y, sample_weight):
+        is_first = not self.__sklearn_is_fitted__()
+        self._check_parameters()
+        X, y = self._check_Xy(X, y, reset=is_first)
+        weight = self._compute_weights(X, y, sample_weight)
+        with thread_limit(self.n_threads):
+            if is_first:
+                model = self._start_model(X, y, weight)
+                name, network_input = model.main.backbone.name, model.main.backbone.input
+            else:
+                model = self._reopen_model(self._model)
+                name, network_input = self.backbone_.name, self.backbone_.input
+            targets = self._objective.encode(self._encode_target(y))
+            members = tuple(
+                self._update_member(member, X, targets, weight) for member in model.members
+            )
+        model = dataclasses.replace(model, members=members)
+        self._keep(model, name, network_input)
+        return self
+
+    def _start_model(self, X, y, weight):
+        """Return a frozen backbone under a head that knows nothing yet."""
+        objective, _ = self._make_objective(y)
+        settings = self._make_settings(objective, X)
+        features = self._compute_pretrained_features(settings, X)
+        rows = LabelledRows(X, features, np.zeros((len(X), objective.n_outputs)), weight)
+        head = make_random_head(rows, settings)
+        if settings.source_head is not None:
+            head = settings.source_head.make_head(head.rescale)
+        return FittedModel((Member.frozen("frozen", settings.backbone, head, self.cache),))
+
+    def _update_member(self, member, X, targets, weight):
+        device = resolve_device(self.device)
+        head = update_head(
+            member.head,
+            PreparedRows(
+                member.compute_features(X, self.image_shape, device), targets, weight, np.asarray
+            ),
+            self._objective,
+            lr=self.head_lr,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        return dataclasses.replace(member, head=head)
+
+    def _finish_model(self, model):
+        return model
+
+    def _reopen_model(self, model):
+        """Undo `_finish_model`, on a copy."""
+        return model
+
+    def _compute_outputs(self, X):
+        X = self._check_rows(X, reset=False)
+        with thread_limit(self.n_threads):
+            return self._model.compute_outputs(
+                X, self._objective, self.image_shape, resolve_device(self.device)
+            )

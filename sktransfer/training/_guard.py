@@ -1,0 +1,331 @@
+"""Guarded transfer: held-out rows decide how much fine-tuning, and how much transfer at all."""
+
+import dataclasses
+import functools
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sktransfer.backbones import Backbone
+from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._random_copy import make_random_copy
+from sktransfer.exceptions import NegativeTransferWarning
+from sktransfer.training._batches import count_batches
+from sktransfer.training._heads import make_head_from_probe
+from sktransfer.training._linear_probe import fit_linear_probe
+from sktransfer.training._members import FittedModel, Member, average_outputs
+from sktransfer.training._schedules import choose_batch_size, choose_epochs
+from sktransfer.training._stacking import HeldOut, fit_temperature, fit_weights
+from sktransfer.training._strategies import Frozen, fine_tune
+
+N_FOLDS = 3
+# Candidates of less weight are left out of the average: they cost predictions more than they give.
+_LEAST_WEIGHT = 0.05
+# Points between where fine-tuning began and where it ended.
+_ALPHAS = (0.25, 0.5, 0.75, 1.0)
+
+
+class Gain(NamedTuple):
+    """By how much a held-out loss is lower with transfer than without, in the mean over rows."""
+
+    mean: float
+    standard_error: float
+
+    def __str__(self):
+        return f"{self.mean:+.3f} ± {self.standard_error:.3f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What held-out rows said.
+
+    Parameters
+    ----------
+    oof_loss : dict of str to float
+        Out-of-fold loss of each candidate.
+    weights : dict of str to float
+        Of the members of the average.
+    gains : dict of str to Gain
+        Of transfer against each model without.
+    temperatures : dict of str to float
+        What divides the outputs of each member.
+    """
+
+    oof_loss: dict
+    weights: dict
+    gains: dict
+    temperatures: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Variants:
+    """What one training of a candidate gives, without any further training.
+
+    Parameters
+    ----------
+    makers : dict of str to callable
+        Name to function that makes the `Member`.
+    net, param_groups
+        As of `FittedModel`.
+    """
+
+    makers: dict
+    net: object = None
+    param_groups: list = dataclasses.field(default_factory=list)
+
+
+class Candidate:
+    """Base of what the guard chooses from.
+
+    ``fit(rows, settings)`` trains once and gives `Variants`. ``prior`` says for how many rows of
+    evidence the candidate stands before there is any.
+    """
+
+    name: str
+    prior: float
+
+    def fit(self, rows, settings):
+        raise NotImplementedError
+
+
+class WithoutTransfer(Candidate):
+    """A linear model on the input alone; images are averaged to about a thousand values."""
+
+    name, prior = "no_transfer", 0.1
+
+    def fit(self, rows, settings):
+        backbone = Backbone(PixelAverage(), name="input", input=settings.backbone.input)
+        (features,) = compute_activations(
+            backbone, rows.X, layers=("output",), image_shape=settings.image_shape, cache=False
+        )
+        head = make_head_from_probe(_fit_probe(features, rows, settings))
+        return Variants({self.name: lambda: Member(self.name, backbone, "output", head)})
+
+
+class FrozenBackbone(Candidate):
+    """A head on the features of the backbone as it is."""
+
+    name, prior = "frozen", 0.7
+
+    def fit(self, rows, settings):
+        fitted = Frozen().fit(rows, settings)
+        return Variants({self.name: lambda: fitted.main}, fitted.net, fitted.param_groups)
+
+
+class FromLinearProbe(Candidate):
+    """Fine-tuned in large steps from the head of the frozen backbone; points on the way there.
+
+    Large steps are what a source far from the target needs, and the points before the end are what
+    a near one does.
+    """
+
+    name, prior = "fine_tune:linear_probe", 0.5
+
+    def fit(self, rows, settings):
+        trained = fine_tune(
+            rows,
+            _share_budget(settings).replace(
+                head_init="linear_probe", backbone_lr=10 * settings.backbone_lr
+            ),
+        )
+        names = {f"{self.name}@{alpha:g}": alpha for alpha in _ALPHAS}
+        makers = {
+            name: functools.partial(trained.as_member, name, settings, alpha)
+            for name, alpha in names.items()
+        }
+        return Variants(makers, trained.net, trained.groups)
+
+
+class FromRandomHead(Candidate):
+    """Fine-tuned from a random head that learns a hundred times as fast as the backbone."""
+
+    name, prior = "fine_tune:random", 0.7
+
+    def fit(self, rows, settings):
+        trained = fine_tune(
+            rows,
+            _share_budget(settings).replace(head_init="random", head_lr=100 * settings.backbone_lr),
+        )
+        makers = {self.name: functools.partial(trained.as_member, self.name, settings)}
+        return Variants(makers, trained.net, trained.groups)
+
+
+def _share_budget(settings):
+    """Return settings with half the steps, since two networks are fine-tuned."""
+    options = settings.options
+    if options.max_epochs is not None:
+        return settings
+    batch_size = options.batch_size
+    if batch_size == "auto":
+        batch_size = choose_batch_size(settings.budget_of)
+    epochs = math.ceil(choose_epochs(count_batches(settings.budget_of, batch_size)) / 2)
+    return settings.replace(options=dataclasses.replace(options, max_epochs=epochs))
+
+
+class PixelAverage(nn.Module):
+    """Rows as flat vectors, images first averaged to at most about ``n_values`` values."""
+
+    def __init__(self, n_values=1024):
+        super().__init__()
+        self.n_values = n_values
+
+    def forward(self, inputs):
+        if inputs.ndim == 4:
+            side = max(1, math.isqrt(self.n_values // inputs.shape[1]))
+            size = [min(side, length) for length in inputs.shape[2:]]
+            inputs = F.adaptive_avg_pool2d(inputs, size)
+        return inputs.flatten(1)
+
+
+class Guarded:
+    """An average of candidates, weighted by held-out predictions and refitted on all rows."""
+
+    candidates = (WithoutTransfer(), FrozenBackbone(), FromLinearProbe(), FromRandomHead())
+
+    def fit(self, rows, settings):
+        folds = settings.objective.folds(rows.targets, N_FOLDS, settings.seed)
+        if not folds or not settings.backbone.n_parameters:
+            return Frozen().fit(rows, settings)
+        settings = settings.replace(budget_of=len(rows))
+        candidates = self.candidates if settings.backbone_lr else self.candidates[:2]
+        held_out = _hold_out(rows, folds, settings.objective)
+        outputs, temperatures = {}, {}
+        for candidate in candidates:
+            variants = _predict_held_out(candidate, rows, settings, folds)
+            scales = {name: fit_temperature(o, held_out) for name, o in variants.items()}
+            variants = {name: o / scales[name] for name, o in variants.items()}
+            best = min(variants, key=lambda name, of=variants: held_out.mean_loss(of[name]))
+            outputs[best], temperatures[best] = variants[best], scales[best]
+        weights = fit_weights(list(outputs.values()), [c.prior for c in candidates], held_out)
+        weights = _leave_out_small(dict(zip(outputs, weights.tolist(), strict=True)))
+        evidence = _weigh(outputs, weights, temperatures, held_out, rows, settings, folds)
+        fitted = {
+            name: candidate.fit(rows, settings)
+            for candidate, name in zip(candidates, outputs, strict=True)
+            if name in weights
+        }
+        model = FittedModel(
+            tuple(
+                variants.makers[name]().calibrated(temperatures[name])
+                for name, variants in fitted.items()
+            ),
+            tuple(weights.values()),
+            evidence=evidence,
+        )
+        main = fitted[model.main.name]
+        return dataclasses.replace(model, net=main.net, param_groups=main.param_groups)
+
+
+def _hold_out(rows, folds, objective):
+    order = np.concatenate([test for _, test in folds])
+    weight = torch.from_numpy(rows.sample_weight[order])
+    targets = torch.from_numpy(rows.targets[order].astype(np.float64))
+    return HeldOut(targets, weight / weight.mean(), objective)
+
+
+def _predict_held_out(candidate, rows, settings, folds):
+    """Return the held-out outputs of each variant of a candidate, fold after fold."""
+    outputs = {}
+    for train, test in folds:
+        for name, make_member in candidate.fit(rows.take(train), settings).makers.items():
+            member = make_member()
+            features = rows.features[test]
+            if member.backbone is not settings.backbone:
+                features = member.compute_features(
+                    rows.X[test], settings.image_shape, settings.options.device
+                )
+            outputs.setdefault(name, []).append(member.compute_outputs(features))
+    return {name: torch.cat(parts) for name, parts in outputs.items()}
+
+
+def _leave_out_small(weights):
+    kept = {name: weight for name, weight in weights.items() if weight >= _LEAST_WEIGHT}
+    total = sum(kept.values())
+    return {name: weight / total for name, weight in kept.items()}
+
+
+def _weigh(outputs, weights, temperatures, held_out, rows, settings, folds):
+    """Return the evidence, and warn where transfer loses."""
+    objective = held_out.objective
+    average = _average(outputs, weights, objective)
+    transferred = {name: weight for name, weight in weights.items() if name != "no_transfer"}
+    with_transfer = average
+    if not transferred:
+        with_transfer = min(
+            (o for name, o in outputs.items() if name != "no_transfer"), key=held_out.mean_loss
+        )
+    elif "no_transfer" in weights:
+        with_transfer = _average(outputs, transferred, objective)
+    controls = {
+        "no_transfer": outputs["no_transfer"],
+        "random_backbone": _predict_with_random_backbone(held_out, rows, settings, folds),
+    }
+    gains = {name: Gain(*held_out.compare(with_transfer, o)) for name, o in controls.items()}
+    oof_loss = {name: held_out.mean_loss(o) for name, o in (outputs | controls).items()}
+    oof_loss["average"] = held_out.mean_loss(average)
+    used = {name: temperatures[name] for name in weights}
+    evidence = Evidence(oof_loss, weights, gains, used)
+    losing = {name: gain for name, gain in gains.items() if gain.mean < -gain.standard_error}
+    if losing:
+        _warn(losing, held_out.mean_loss(with_transfer), evidence, objective)
+    return evidence
+
+
+def _average(outputs, weights, objective):
+    total = sum(weights.values())
+    shares = [weight / total for weight in weights.values()]
+    return average_outputs([outputs[name] for name in weights], shares, objective)
+
+
+_CONTROLS = {
+    "no_transfer": "a linear model on the input alone",
+    "random_backbone": "the same network with random weights",
+}
+
+
+def _warn(losing, loss, evidence, objective):
+    beaten_by = " and ".join(
+        f"{evidence.oof_loss[name]:.3f} for {_CONTROLS[name]} (gain of transfer {gain})"
+        for name, gain in losing.items()
+    )
+    share = evidence.weights.get("no_transfer", 0.0)
+    warnings.warn(
+        f"Transfer loses: the held-out {objective.loss_name} is {loss:.3f} with the backbone, and "
+        f"{beaten_by}. Predictions are an average in which the linear model on the input has "
+        f"weight {share:.2f}; use it alone, or another backbone.",
+        NegativeTransferWarning,
+        stacklevel=2,
+    )
+
+
+def _predict_with_random_backbone(held_out, rows, settings, folds):
+    control = make_random_copy(settings.backbone)
+    (features,) = compute_activations(
+        control,
+        rows.X,
+        image_shape=settings.image_shape,
+        device=settings.options.device,
+        cache=settings.cache,
+    )
+    outputs = []
+    for train, test in folds:
+        seen = rows.take(train)
+        probe = _fit_probe(features[train], seen, settings)
+        outputs.append(torch.from_numpy(probe.compute_outputs(features[test])))
+    outputs = torch.cat(outputs)
+    return outputs / fit_temperature(outputs, held_out)
+
+
+def _fit_probe(features, rows, settings):
+    return fit_linear_probe(
+        features,
+        rows.targets,
+        settings.objective,
+        sample_weight=rows.sample_weight,
+        seed=settings.seed,
+    )

@@ -1,0 +1,33 @@
+"""scikit-learn's callbacks, told of trainings and their epochs."""
+
+import contextlib
+
+
+class FitProgress:
+    """Report the trainings of one fit as tasks of scikit-learn's callbacks, epochs as theirs.
+
+    Parameters
+    ----------
+    estimator : estimator
+    context : sklearn.callback.CallbackContext
+        That of the fit.
+    """
+
+    def __init__(self, estimator, context):
+        self.estimator, self.context = estimator, context
+
+    @contextlib.contextmanager
+    def __call__(self, n_epochs):
+        training = self.context.subcontext(task_name="training", max_subtasks=n_epochs)
+        training.call_on_fit_task_begin(estimator=self.estimator)
+        epochs = []
+
+        def report(event):
+            if event == "begin":
+                epochs.append(training.subcontext(task_name="epoch"))
+                epochs[-1].call_on_fit_task_begin(estimator=self.estimator)
+                return False
+            return epochs[-1].call_on_fit_task_end(estimator=self.estimator)
+
+        yield report
+        training.call_on_fit_task_end(estimator=self.estimator)

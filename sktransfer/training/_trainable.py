@@ -1,0 +1,208 @@
+"""What moves and how fast: blocks of a backbone, which of them are trained, and their rates."""
+
+import dataclasses
+import fnmatch
+import numbers
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from sktransfer.utils._validation import check_count, list_options, suggest
+
+NORM_LAYERS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A part of a backbone: its name, and the names of its parameters within the backbone."""
+
+    name: str
+    parameter_names: tuple
+
+
+def list_blocks(module, leave_out=()):
+    """Return the blocks of a network, from input to output in the order of their registration.
+
+    Containers (`nn.Sequential`, `nn.ModuleList`) are opened, and so is a network that is one
+    block as a whole. Parameters that the network holds itself form a block before the others.
+
+    Parameters
+    ----------
+    module : nn.Module
+    leave_out : collection of nn.Module
+        Modules that belong to no block: the old head.
+    """
+    parts = [(name, part) for name, part in _open(module, "") if part not in leave_out]
+    blocks, known = [], set()
+    names = {id(p): name for name, p in module.named_parameters()}
+    left_out = {id(p) for part in leave_out for p in part.parameters()}
+    for name, part in parts:
+        own = [p for p in part.parameters() if id(p) not in known | left_out]
+        known.update(map(id, own))
+        if own:
+            blocks.append(Block(name, tuple(names[id(p)] for p in own)))
+    rest = [name for key, name in names.items() if key not in known | left_out]
+    return [Block("stem", tuple(rest)), *blocks] if rest else blocks
+
+
+def _open(module, prefix):
+    children = [(f"{prefix}{n}", c) for n, c in module.named_children() if _has_weights(c)]
+    own = dict(module.named_parameters(recurse=False))
+    if len(children) == 1 and not own and list(children[0][1].children()):
+        return _open(children[0][1], f"{children[0][0]}.")
+    opened = []
+    for name, child in children:
+        is_container = isinstance(child, nn.Sequential | nn.ModuleList)
+        opened += _open(child, f"{name}.") if is_container else [(name, child)]
+    return opened or [(prefix.rstrip("."), module)]
+
+
+def _has_weights(module):
+    return next(module.parameters(), None) is not None
+
+
+def check_trainable(trainable):
+    """Raise unless this is a value that `trainable` may have; names are checked later."""
+    if isinstance(trainable, str) and trainable in ("all", "norm", "bias"):
+        return
+    if isinstance(trainable, numbers.Integral) and not isinstance(trainable, bool):
+        check_count("trainable", trainable)
+        return
+    is_sequence = isinstance(trainable, list | tuple) and len(trainable) > 0
+    if not is_sequence or not all(isinstance(pattern, str) for pattern in trainable):
+        raise ValueError(
+            f"Got trainable={trainable!r}, but expected 'all', 'norm', 'bias', a number of last "
+            "blocks >= 1, or a sequence of patterns of layer names, such as ('layer4*', 'fc')."
+            + (suggest(trainable, ("all", "norm", "bias")) if isinstance(trainable, str) else "")
+        )
+
+
+def set_trainable(module, trainable, blocks):
+    """Set ``requires_grad`` of the parameters of a network; the old head stays frozen.
+
+    Parameters
+    ----------
+    module : nn.Module
+    trainable : {"all", "norm", "bias"}, int or sequence of str
+        See `ParameterTransferClassifier`.
+    blocks : list of Block
+        Those of `list_blocks`.
+
+    Raises
+    ------
+    ValueError
+        If nothing is chosen: a pattern without a match, a network without such layers, or more
+        blocks than there are.
+    """
+    in_blocks = {name for block in blocks for name in block.parameter_names}
+    chosen = _choose(module, trainable, blocks) & in_blocks
+    if in_blocks and not chosen:
+        raise ValueError(
+            f"Got trainable={trainable!r}, but the backbone has no such layers; its blocks are "
+            f"{list_options([block.name for block in blocks])}."
+        )
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in chosen)
+
+
+def _choose(module, trainable, blocks):
+    if isinstance(trainable, numbers.Integral):
+        if trainable > len(blocks):
+            raise ValueError(
+                f"Got trainable={trainable}, but the backbone has {len(blocks)} blocks: "
+                f"{list_options([block.name for block in blocks])}."
+            )
+        return {name for block in blocks[-trainable:] for name in block.parameter_names}
+    names = [name for name, _ in module.named_parameters()]
+    if trainable == "all":
+        return set(names)
+    if trainable == "bias":
+        return {name for name in names if name.rpartition(".")[2] == "bias"}
+    if trainable == "norm":
+        norms = [name for name, m in module.named_modules() if isinstance(m, NORM_LAYERS)]
+        return {name for name in names if name.rpartition(".")[0] in norms}
+    chosen = set()
+    layers = [name for name, _ in module.named_modules() if name]
+    for pattern in trainable:
+        found = {n for n in names if any(fnmatch.fnmatchcase(p, pattern) for p in _parents(n))}
+        if not found:
+            raise ValueError(
+                f"Got trainable={tuple(trainable)!r}, whose pattern {pattern!r} matches no layer "
+                f"with weights; expected names such as {list_options(layers)}."
+                f"{suggest(pattern, layers)}"
+            )
+        chosen |= found
+    return chosen
+
+
+def _parents(parameter_name):
+    """Return the name of a parameter and those of the layers that it belongs to."""
+    parts = parameter_name.split(".")
+    return [".".join(parts[:i]) for i in range(len(parts), 0, -1)]
+
+
+def describe_param_groups(
+    network,
+    *,
+    head_lr,
+    backbone_lr,
+    weight_decay,
+    blocks=(),
+    layer_decay=1.0,
+    by_block=False,
+):
+    """Return what moves and how fast: one record per part, rate and decay.
+
+    Weight decay spares biases and the scales of normalisation layers. A learning rate of None
+    stands for weights that are solved for.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With children ``backbone`` and ``head``.
+    head_lr, backbone_lr, weight_decay : float
+    blocks : list of Block, default=()
+        Their names are relative to the network in ``network.backbone``.
+    layer_decay : float, default=1.0
+        The rate of a block is this factor times that of the block behind it.
+    by_block : bool, default=False
+        A record for each block also where they have one rate.
+
+    Returns
+    -------
+    groups : list of dict
+        Keys ``name``, ``lr``, ``weight_decay``, ``n_parameters``, ``n_trainable``,
+        ``parameter_names``; and ``depth``: how many blocks lie between it and the head, -1 for
+        the head itself.
+    """
+    place = {
+        name: (block.name, len(blocks) - 1 - i)
+        for i, block in enumerate(blocks)
+        for name in block.parameter_names
+    }
+    by_block = by_block or layer_decay != 1
+    groups = {}
+    for name, parameter in network.named_parameters():
+        part, _, inner = name.partition(".")
+        block, depth = (
+            place.get(inner.removeprefix("network."), (part, 0)) if by_block else (part, 0)
+        )
+        if part == "head":
+            lr, depth = head_lr, -1
+        else:
+            lr = backbone_lr * layer_decay**depth
+        moves = parameter.requires_grad and lr != 0
+        record = {
+            "name": block if moves else f"{part} (frozen)",
+            "lr": lr if moves else 0.0,
+            "weight_decay": weight_decay if moves and lr and parameter.ndim > 1 else 0.0,
+            "depth": depth if moves else None,
+        }
+        group = groups.setdefault(
+            tuple(record.values()),
+            {**record, "n_parameters": 0, "n_trainable": 0, "parameter_names": []},
+        )
+        group["n_parameters"] += parameter.numel()
+        group["n_trainable"] += parameter.numel() if moves else 0
+        group["parameter_names"].append(name)
+    return list(groups.values())
