@@ -10,7 +10,7 @@ from torch import nn
 from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._glyphs import GlyphNetwork
-from sktransfer.backbones._rescale import Rescale
+from sktransfer.backbones._rescale import Rescale, UnitLength
 
 _CONVOLUTION = (
     *("in_channels", "out_channels", "kernel_size", "stride"),
@@ -50,6 +50,7 @@ _LAYERS = {
     nn.LogSoftmax: ("dim",),
     GlyphNetwork: (),
     Rescale: ("n_features",),
+    UnitLength: ("n_features",),
     FeatureExtractor: ("layer", "pooling"),
 }
 _WITH_BIAS = (nn.Linear, nn.Conv1d, nn.Conv2d)

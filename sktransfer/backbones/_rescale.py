@@ -1,4 +1,4 @@
-"""Features brought to a size of their own."""
+"""Features brought to a size of their own: all by one number, or each row by its length."""
 
 import torch
 from torch import nn
@@ -23,3 +23,20 @@ class Rescale(nn.Module):
 
     def forward(self, features):
         return (features - self.center) / self.scale
+
+
+class UnitLength(nn.Module):
+    """Shift features by a fixed vector and bring each row to length one: only directions count.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.n_features = n_features
+        self.register_buffer("center", torch.zeros(n_features))
+
+    def forward(self, features):
+        return nn.functional.normalize(features - self.center, dim=1)

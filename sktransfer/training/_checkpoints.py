@@ -4,11 +4,12 @@ import hashlib
 import json
 import pathlib
 
+import numpy as np
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PassthroughScoring
 from skorch.history import History
 
-from sktransfer.backbones._fingerprint import digest_tensors
+from sktransfer.backbones._fingerprint import _describe, digest_network, digest_tensors
 from sktransfer.backbones._weights_file import read_tensors, write_tensors
 
 _FORMAT = "sktransfer-checkpoint-1"
@@ -35,12 +36,17 @@ class CheckpointFolder:
 
     def file_of(self, network, rows, description):
         """Return the file of the training of this network on these rows."""
+        augment = getattr(rows, "augment", None)
+        first = rows.X[:1] if augment is None else rows.arrange(rows.X[:1])
         parts = [
-            digest_tensors(dict(network.state_dict())),
+            # Not the weights alone: rates of dropout and what is kept fixed decide as well.
+            digest_network(network, None),
             digest_tensors({"targets": rows.targets, "weight": rows.sample_weight}),
-            hashlib.blake2b(rows.X.tobytes()).hexdigest(),
-            f"{rows.X.dtype}{rows.X.shape}{torch.__version__}",
-            repr(description),
+            # How rows are prepared shows in the first one.
+            _describe((rows.X, np.asarray(rows.prepare(first)), augment)),
+            # Not by repr, which for many objects is their address.
+            _describe(description),
+            torch.__version__,
         ]
         digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
         self._used.add(self.path / f"{digest}.safetensors")
@@ -66,8 +72,13 @@ class Checkpoint(Callback):
     def __init__(self, path, every, n_batches):
         self.path, self.every, self.n_batches = path, every, n_batches
         self.tensors, self.metadata = {}, {"step": "0"}
-        if path.exists():
+        try:
             self.tensors, self.metadata = read_tensors(path, _FORMAT, "checkpoint_dir=...")
+        except FileNotFoundError:
+            # Not asked before, since a fit like this one may remove it in between.
+            pass
+        except ValueError as error:
+            raise ValueError(f"{error} Remove the file to train from the start.") from error
         self.start = self.step = int(self.metadata["step"])
         self.unfinished_epoch = []
 
@@ -89,6 +100,12 @@ class Checkpoint(Callback):
         if "train_loss" not in epochs[-1]:
             self.unfinished_epoch = epochs.pop()["batches"]
         net.history_ = History(epochs)
+        for _, callback in net.callbacks_:
+            # skorch's own looks for the best score so far only among the epochs that it sees.
+            if isinstance(callback, PassthroughScoring):
+                for epoch in epochs:
+                    if epoch.get(f"{callback.name}_best"):
+                        callback.best_score_ = epoch[callback.name]
         self.tensors = {}
 
     def on_epoch_begin(self, net, **kwargs):
@@ -103,6 +120,8 @@ class Checkpoint(Callback):
             self.write(net)
 
     def on_epoch_end(self, net, **kwargs):
+        # skorch counts the batches since the training was taken up.
+        net.history.record("train_batch_count", self.n_batches)
         # After the records of the callbacks before this one.
         if self.due or len(net.history) == net.max_epochs:
             self.write(net)

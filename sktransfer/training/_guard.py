@@ -19,6 +19,8 @@ from sktransfer.training._batches import count_batches
 from sktransfer.training._heads import make_head_from_probe
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import FittedModel, Member, average_outputs
+from sktransfer.training._objectives import Multiclass
+from sktransfer.training._prototypes import make_prototype_head
 from sktransfer.training._schedules import choose_batch_size, choose_epochs
 from sktransfer.training._stacking import HeldOut, fit_temperature, fit_weights
 from sktransfer.training._strategies import Frozen, fine_tune
@@ -26,6 +28,9 @@ from sktransfer.training._strategies import Frozen, fine_tune
 N_FOLDS = 3
 # Candidates of less weight are left out of the average: they cost predictions more than they give.
 _LEAST_WEIGHT = 0.05
+# The prior on the weights is worth so many rows; from so many rows on, fine-tuned candidates have
+# more than half of their share of it.
+_PRIOR_ROWS, _TRUSTED_FROM = 5.0, 20.0
 # Points between where fine-tuning began and where it ended.
 _ALPHAS = (0.25, 0.5, 0.75, 1.0)
 
@@ -82,21 +87,26 @@ class Variants:
 class Candidate:
     """Base of what the guard chooses from.
 
-    ``fit(rows, settings)`` trains once and gives `Variants`. ``prior`` says for how many rows of
-    evidence the candidate stands before there is any.
+    ``fit(rows, settings)`` trains once and gives `Variants`. ``share`` is the weight of the
+    candidate while there is no evidence.
     """
 
     name: str
-    prior: float
+    share: float
+    moves_backbone = False
 
     def fit(self, rows, settings):
         raise NotImplementedError
+
+    def suits(self, settings):
+        """Tell whether it can be fitted at all."""
+        return True
 
 
 class WithoutTransfer(Candidate):
     """A linear model on the input alone; images are averaged to about a thousand values."""
 
-    name, prior = "no_transfer", 0.1
+    name, share = "no_transfer", 0.05
 
     def fit(self, rows, settings):
         backbone = Backbone(PixelAverage(), name="input", input=settings.backbone.input)
@@ -110,11 +120,25 @@ class WithoutTransfer(Candidate):
 class FrozenBackbone(Candidate):
     """A head on the features of the backbone as it is."""
 
-    name, prior = "frozen", 0.7
+    name, share = "frozen", 0.20
 
     def fit(self, rows, settings):
         fitted = Frozen().fit(rows, settings)
         return Variants({self.name: lambda: fitted.main}, fitted.net, fitted.param_groups)
+
+
+class Prototypes(Candidate):
+    """The mean direction of each class, on the features of the backbone as it is."""
+
+    name, share = "frozen:prototypes", 0.15
+
+    def fit(self, rows, settings):
+        head = make_prototype_head(rows.features, rows.targets, rows.sample_weight)
+        member = Member.frozen(self.name, settings.backbone, head, settings.cache)
+        return Variants({self.name: lambda: member})
+
+    def suits(self, settings):
+        return isinstance(settings.objective, Multiclass)
 
 
 class FromLinearProbe(Candidate):
@@ -124,7 +148,8 @@ class FromLinearProbe(Candidate):
     a near one does.
     """
 
-    name, prior = "fine_tune:linear_probe", 0.5
+    name, share = "fine_tune:linear_probe", 0.25
+    moves_backbone = True
 
     def fit(self, rows, settings):
         trained = fine_tune(
@@ -140,11 +165,15 @@ class FromLinearProbe(Candidate):
         }
         return Variants(makers, trained.net, trained.groups)
 
+    def suits(self, settings):
+        return settings.backbone_lr > 0
+
 
 class FromRandomHead(Candidate):
     """Fine-tuned from a random head that learns a hundred times as fast as the backbone."""
 
-    name, prior = "fine_tune:random", 0.7
+    name, share = "fine_tune:random", 0.35
+    moves_backbone = True
 
     def fit(self, rows, settings):
         trained = fine_tune(
@@ -153,6 +182,24 @@ class FromRandomHead(Candidate):
         )
         makers = {self.name: functools.partial(trained.as_member, self.name, settings)}
         return Variants(makers, trained.net, trained.groups)
+
+    def suits(self, settings):
+        return settings.backbone_lr > 0
+
+
+def compute_prior(candidates, n_rows):
+    """Return the pseudo-counts of rows for which candidates stand before there is evidence.
+
+    At few rows the fine-tuned ones have less of it, and the frozen ones what they lose.
+    """
+    trust = n_rows / (n_rows + _TRUSTED_FROM)
+    shares = {c.name: c.share * (trust if c.moves_backbone else 1.0) for c in candidates}
+    rest = 1.0 - sum(shares.values())
+    frozen = [name for name in shares if name.startswith("frozen")]
+    total = sum(shares[name] for name in frozen)
+    for name in frozen:
+        shares[name] += rest * shares[name] / total
+    return [_PRIOR_ROWS * share for share in shares.values()]
 
 
 def _share_budget(settings):
@@ -185,14 +232,20 @@ class PixelAverage(nn.Module):
 class Guarded:
     """An average of candidates, weighted by held-out predictions and refitted on all rows."""
 
-    candidates = (WithoutTransfer(), FrozenBackbone(), FromLinearProbe(), FromRandomHead())
+    candidates = (
+        WithoutTransfer(),
+        FrozenBackbone(),
+        Prototypes(),
+        FromLinearProbe(),
+        FromRandomHead(),
+    )
 
     def fit(self, rows, settings):
         folds = settings.objective.folds(rows.targets, N_FOLDS, settings.seed)
         if not folds or not settings.backbone.n_parameters:
             return Frozen().fit(rows, settings)
         settings = settings.replace(budget_of=len(rows))
-        candidates = self.candidates if settings.backbone_lr else self.candidates[:2]
+        candidates = [candidate for candidate in self.candidates if candidate.suits(settings)]
         held_out = _hold_out(rows, folds, settings.objective)
         outputs, temperatures = {}, {}
         for candidate in candidates:
@@ -201,7 +254,8 @@ class Guarded:
             variants = {name: o / scales[name] for name, o in variants.items()}
             best = min(variants, key=lambda name, of=variants: held_out.mean_loss(of[name]))
             outputs[best], temperatures[best] = variants[best], scales[best]
-        weights = fit_weights(list(outputs.values()), [c.prior for c in candidates], held_out)
+        prior = compute_prior(candidates, len(rows))
+        weights = fit_weights(list(outputs.values()), prior, held_out)
         weights = _leave_out_small(dict(zip(outputs, weights.tolist(), strict=True)))
         evidence = _weigh(outputs, weights, temperatures, held_out, rows, settings, folds)
         fitted = {

@@ -217,7 +217,7 @@ def train_network(
         if schedule is not None
     }
     patience = getattr(stop, "patience", stop)
-    description = (groups, batch_size, max_epochs, options, patience)
+    description = (groups, batch_size, max_epochs, patience)
     checkpoint = _make_checkpoint(network, rows, n_batches, options, description)
     start = checkpoint.start if checkpoint else 0
     # Checkpoints last: they hold what the others record.
@@ -271,6 +271,9 @@ def train_network(
 def _make_checkpoint(network, rows, n_batches, options, description):
     if options.checkpoints is None:
         return None
+    # What a training is told of and where it is kept does not decide its course.
+    decisive = dataclasses.replace(options, checkpoints=None, progress=None, verbose=0)
+    description = (*description, str(options.device), str(options.autocast), decisive)
     path = options.checkpoints.file_of(network, rows, description)
     return Checkpoint(path, options.checkpoints.every, n_batches)
 

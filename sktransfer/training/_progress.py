@@ -20,14 +20,17 @@ class FitProgress:
     def __call__(self, n_epochs):
         training = self.context.subcontext(task_name="training", max_subtasks=n_epochs)
         training.call_on_fit_task_begin(estimator=self.estimator)
-        epochs = []
+        begun = []
 
         def report(event):
             if event == "begin":
-                epochs.append(training.subcontext(task_name="epoch"))
-                epochs[-1].call_on_fit_task_begin(estimator=self.estimator)
+                begun.append(training.subcontext(task_name="epoch"))
+                begun[-1].call_on_fit_task_begin(estimator=self.estimator)
                 return False
-            return epochs[-1].call_on_fit_task_end(estimator=self.estimator)
+            return begun.pop().call_on_fit_task_end(estimator=self.estimator)
 
         yield report
+        # An epoch that ends the training early is not reported as ended.
+        if begun:
+            report("end")
         training.call_on_fit_task_end(estimator=self.estimator)

@@ -60,6 +60,10 @@ def match_classes(classes, source_classes):
     """Return the position of each class among those of the source, or None if one is missing."""
     if source_classes is None:
         return None
-    positions = {label: i for i, label in enumerate(np.asarray(source_classes).tolist())}
-    found = [positions.get(label) for label in np.asarray(classes).tolist()]
+    classes, source_classes = np.asarray(classes), np.asarray(source_classes)
+    # Python takes True for 1, but a yes is not the class number one.
+    if (classes.dtype == bool) != (source_classes.dtype == bool):
+        return None
+    positions = {label: i for i, label in enumerate(source_classes.tolist())}
+    found = [positions.get(label) for label in classes.tolist()]
     return None if None in found else found

@@ -36,11 +36,18 @@ class HeldOutStopping(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         net.history.record("valid_loss", self.measure(net))
+        self._find_best_epoch(net)
+        if len(net.history) - self.best_epoch >= self.patience:
+            raise TrainingEnded
+
+    def on_train_end(self, net, **kwargs):
+        # Also where a training is taken up at its end, so that no epoch is left.
+        self._find_best_epoch(net)
+
+    def _find_best_epoch(self, net):
         # From the history, which survives where a training is cut off and goes on.
         losses = [self.start_loss, *net.history[:, "valid_loss"]]
         self.best_epoch = int(np.nanargmin(losses))
-        if len(net.history) - self.best_epoch >= self.patience:
-            raise TrainingEnded
 
     def measure(self, net):
         """Return the weighted mean loss of the held-out rows."""

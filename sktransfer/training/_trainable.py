@@ -24,7 +24,8 @@ def list_blocks(module, leave_out=()):
     """Return the blocks of a network, from input to output in the order of their registration.
 
     Containers (`nn.Sequential`, `nn.ModuleList`) are opened, and so is a network that is one
-    block as a whole. Parameters that the network holds itself form a block before the others.
+    block as a whole, the old head aside. Parameters that the network holds itself form a block
+    before the others.
 
     Parameters
     ----------
@@ -32,11 +33,10 @@ def list_blocks(module, leave_out=()):
     leave_out : collection of nn.Module
         Modules that belong to no block: the old head.
     """
-    parts = [(name, part) for name, part in _open(module, "") if part not in leave_out]
     blocks, known = [], set()
     names = {id(p): name for name, p in module.named_parameters()}
     left_out = {id(p) for part in leave_out for p in part.parameters()}
-    for name, part in parts:
+    for name, part in _open(module, "", left_out):
         own = [p for p in part.parameters() if id(p) not in known | left_out]
         known.update(map(id, own))
         if own:
@@ -45,20 +45,22 @@ def list_blocks(module, leave_out=()):
     return [Block("stem", tuple(rest)), *blocks] if rest else blocks
 
 
-def _open(module, prefix):
-    children = [(f"{prefix}{n}", c) for n, c in module.named_children() if _has_weights(c)]
+def _open(module, prefix, left_out, is_whole=True):
+    """Return the names and modules that a container, or the network as a whole, is made of."""
+    children = [
+        (f"{prefix}{name}", child)
+        for name, child in module.named_children()
+        if any(id(p) not in left_out for p in child.parameters())
+    ]
     own = dict(module.named_parameters(recurse=False))
-    if len(children) == 1 and not own and list(children[0][1].children()):
-        return _open(children[0][1], f"{children[0][0]}.")
+    if is_whole and len(children) == 1 and not own and list(children[0][1].children()):
+        return _open(children[0][1], f"{children[0][0]}.", left_out)
     opened = []
     for name, child in children:
         is_container = isinstance(child, nn.Sequential | nn.ModuleList)
-        opened += _open(child, f"{name}.") if is_container else [(name, child)]
-    return opened or [(prefix.rstrip("."), module)]
-
-
-def _has_weights(module):
-    return next(module.parameters(), None) is not None
+        inner = _open(child, f"{name}.", left_out, is_whole=False) if is_container else []
+        opened += inner or [(name, child)]
+    return opened or ([(prefix.rstrip("."), module)] if is_whole else [])
 
 
 def check_trainable(trainable):
@@ -113,18 +115,28 @@ def _choose(module, trainable, blocks):
                 f"{list_options([block.name for block in blocks])}."
             )
         return {name for block in blocks[-trainable:] for name in block.parameter_names}
-    names = [name for name, _ in module.named_parameters()]
+    # Shared parameters may be chosen by each of their names, and go by the first.
+    first_names = {parameter: name for name, parameter in module.named_parameters()}
+    names = {
+        name: first_names[parameter]
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
     if trainable == "all":
-        return set(names)
+        return set(names.values())
     if trainable == "bias":
-        return {name for name in names if name.rpartition(".")[2] == "bias"}
+        return {first for name, first in names.items() if _is_bias(name.rpartition(".")[2])}
+    modules = dict(module.named_modules(remove_duplicate=False))
     if trainable == "norm":
-        norms = [name for name, m in module.named_modules() if isinstance(m, NORM_LAYERS)]
-        return {name for name in names if name.rpartition(".")[0] in norms}
+        norms = {name for name, part in modules.items() if isinstance(part, NORM_LAYERS)}
+        return {first for name, first in names.items() if name.rpartition(".")[0] in norms}
     chosen = set()
-    layers = [name for name, _ in module.named_modules() if name]
+    layers = [name for name in modules if name]
     for pattern in trainable:
-        found = {n for n in names if any(fnmatch.fnmatchcase(p, pattern) for p in _parents(n))}
+        found = {
+            first
+            for name, first in names.items()
+            if any(fnmatch.fnmatchcase(part, pattern) for part in _parents(name))
+        }
         if not found:
             raise ValueError(
                 f"Got trainable={tuple(trainable)!r}, whose pattern {pattern!r} matches no layer "
@@ -133,6 +145,11 @@ def _choose(module, trainable, blocks):
             )
         chosen |= found
     return chosen
+
+
+def _is_bias(name):
+    """Tell biases by their names, such as those of attention (in_proj_bias) and of LSTMs."""
+    return name.startswith("bias") or name.endswith("_bias")
 
 
 def _parents(parameter_name):
@@ -175,20 +192,16 @@ def describe_param_groups(
         ``parameter_names``; and ``depth``: how many blocks lie between it and the head, -1 for
         the head itself.
     """
-    place = {
-        name: (block.name, len(blocks) - 1 - i)
-        for i, block in enumerate(blocks)
-        for name in block.parameter_names
-    }
     by_block = by_block or layer_decay != 1
+    places = _list_places(blocks) if by_block else {}
     groups = {}
     for name, parameter in network.named_parameters():
         part, _, inner = name.partition(".")
-        block, depth = (
-            place.get(inner.removeprefix("network."), (part, 0)) if by_block else (part, 0)
-        )
+        # What an adapter adds to a layer is known by the layer.
+        known = (places[p] for p in _parents(inner.removeprefix("network.")) if p in places)
+        block, depth = next(known, (part, 0))
         if part == "head":
-            lr, depth = head_lr, -1
+            block, lr, depth = part, head_lr, -1
         else:
             lr = backbone_lr * layer_decay**depth
         moves = parameter.requires_grad and lr != 0
@@ -206,3 +219,13 @@ def describe_param_groups(
         group["n_trainable"] += parameter.numel() if moves else 0
         group["parameter_names"].append(name)
     return list(groups.values())
+
+
+def _list_places(blocks):
+    """Return the block and its depth for the names of parameters and of the layers they are in."""
+    places = {}
+    for depth, block in enumerate(reversed(blocks)):
+        for name in block.parameter_names:
+            for part in _parents(name):
+                places.setdefault(part, (block.name, depth))
+    return places
