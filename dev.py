@@ -4,7 +4,7 @@
     python dev.py demo        run the demo: three kinds of transfer on handwritten digits
     python dev.py test        run the tests; further arguments go to pytest (-k, -x, a file, ...)
     python dev.py lint        ruff, codespell and the order of the layers (fix: "lint --fix")
-    python dev.py doctest     run the examples that stand in docstrings
+    python dev.py doctest     run the examples that stand in docstrings and in the user guide
     python dev.py examples    run examples/plot_*.py, or the named ones
     python dev.py bench       run benchmarks/*.py, or the named ones
     python dev.py install     bring .venv up to date (the commands above do this by themselves)
@@ -82,7 +82,8 @@ def test(arguments):
 
 
 def doctest(arguments):
-    return test(["--doctest-modules", "sktransfer", *arguments])
+    pages = ["--doctest-glob=*.rst", "docs/user_guide"]
+    return test(["--doctest-modules", "sktransfer", *pages, *arguments])
 
 
 def lint(arguments):

@@ -6,8 +6,11 @@ from torch import nn
 from sktransfer.backbones._backbone import Backbone
 from sktransfer.utils._torch import seeded
 
+# Not one that people use: a network made under the same seed would be its own random copy.
+_SEED = 720_917
 
-def make_random_copy(backbone, seed=0):
+
+def make_random_copy(backbone, seed=_SEED):
     """Return a backbone of the same architecture with random weights.
 
     Layers that know how to begin do so; weights that belong to no such layer are drawn from a
@@ -16,7 +19,7 @@ def make_random_copy(backbone, seed=0):
     Parameters
     ----------
     backbone : Backbone
-    seed : int, default=0
+    seed : int
         Same seed, same weights, in any process.
     """
     network = backbone.copy_module()
@@ -28,6 +31,6 @@ def make_random_copy(backbone, seed=0):
                 begun.update(id(p) for p in module.parameters())
         for parameter in network.parameters():
             if id(parameter) not in begun:
-                spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
-                parameter.normal_(float(parameter.mean()), spread)
+                spread = float(parameter.detach().std()) if parameter.numel() > 1 else 0.0
+                parameter.normal_(float(parameter.detach().mean()), spread)
     return Backbone(network, name=f"{backbone.name}, random weights", input=backbone.input)

@@ -164,6 +164,11 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
                 f"Got head='reuse' with hidden_layer_sizes={sizes!r}, but a reused head has no "
                 "hidden layers; expected hidden_layer_sizes=() or head='new'."
             )
+        if self.head == "reuse" and self.head_init == "random":
+            raise ValueError(
+                "Got head='reuse' with head_init='random', but a random head reuses nothing; "
+                "expected head_init='linear_probe' or head='new'."
+            )
 
     def _check_objects(self):
         check_callbacks(self.callbacks)
@@ -263,7 +268,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             backbone.input.check(X.shape, self.image_shape)
             network = backbone.copy_module()
             layer = find_old_head(network, backbone.input.prepare(X[:1], self.image_shape))
-            wanted = len(backbone.classes) if backbone.classes is not None else objective.n_outputs
+            wanted = self._count_source_outputs(backbone)
             if layer is None:
                 reason = "the backbone does not end in a fully connected layer"
             elif layer.out_features != wanted:
@@ -276,6 +281,10 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
 
     def _scale_source_head(self, head):
         return head
+
+    def _count_source_outputs(self, backbone):
+        """Return how many outputs the backbone's head has if it is one for this kind of target."""
+        raise NotImplementedError
 
     def _compute_pretrained_features(self, settings, X):
         (features,) = compute_activations(
@@ -305,7 +314,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             main.make_network(),
             name=name,
             input=network_input,
-            classes=getattr(self, "classes_", None),
+            classes=self._name_outputs(),
         )
 
     def _take_up(self, model, objective):
@@ -363,6 +372,10 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
         return dataclasses.replace(member, head=head)
+
+    def _name_outputs(self):
+        """Return the classes that the outputs of the network stand for, or None."""
+        return None
 
     def _finish_model(self, model):
         return model

@@ -388,6 +388,12 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
                 "class to weight, or None."
             )
 
+    def _name_outputs(self):
+        return None if self._is_multilabel else self.classes_
+
+    def _count_source_outputs(self, backbone):
+        return len(backbone.classes)
+
     def _match_outputs(self, backbone, objective):
         if isinstance(objective, Multilabel):
             return None, "y has several labels per row"
@@ -395,6 +401,7 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         if backbone.classes is None:
             return None, "the backbone does not say what its outputs stand for (classes=...)"
         if outputs is None:
-            missing = sorted(set(self.classes_.tolist()) - set(backbone.classes.tolist()), key=str)
+            known = {repr(label) for label in backbone.classes.tolist()}
+            missing = [label for label in self.classes_.tolist() if repr(label) not in known]
             return None, f"the backbone has no output for the classes {missing[:5]}"
         return outputs, None

@@ -288,6 +288,9 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
     def _encode_target(self, y):
         return (y.reshape(len(y), -1) - self._mean) / self._spread
 
+    def _count_source_outputs(self, backbone):
+        return self._objective.n_outputs
+
     def _match_outputs(self, backbone, objective):
         if self.head == "auto":
             return None, "head='auto'"

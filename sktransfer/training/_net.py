@@ -56,17 +56,17 @@ class TransferNetwork(nn.Module):
 
     def train(self, mode=True):
         super().train(mode)
+        # Dropout and the like have no weights: they are frozen with what comes before them.
+        is_prefix = True
         for module in self.backbone.modules():
-            if _is_frozen(module) or (self.freeze_norm and isinstance(module, _NormBase)):
+            own = list(module.parameters(recurse=False))
+            is_prefix = is_prefix and not any(parameter.requires_grad for parameter in own)
+            inner = list(module.parameters())
+            is_frozen = not any(parameter.requires_grad for parameter in inner)
+            is_kept = self.freeze_norm and isinstance(module, _NormBase)
+            if is_kept or (is_frozen and (inner or is_prefix)):
                 module.eval()
         return self
-
-
-def _is_frozen(module):
-    parameters = list(module.parameters())
-    if not parameters:
-        return False
-    return not any(parameter.requires_grad for parameter in parameters)
 
 
 class WeightedLoss(nn.Module):

@@ -4,6 +4,7 @@ import math
 import warnings
 
 import numpy as np
+from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from sktransfer.backbones._activations import compute_activations, wants_cache
@@ -41,8 +42,13 @@ def split_off_prefix(network, prepared, rows, settings):
     """
     if settings.cache is False:
         return network, prepared, "not cached: cache=False"
-    if all(parameter.requires_grad for parameter in network.backbone.parameters()):
+    if _trains_backbone(network) and all(
+        parameter.requires_grad for parameter in network.backbone.parameters()
+    ):
         return network, prepared, "not cached: every layer is trained"
+    if settings.augment is None and not _trains_backbone(network):
+        prepared = PreparedRows(rows.features, rows.targets, rows.sample_weight, np.asarray)
+        return TransferNetwork(nn.Identity(), network.head), prepared, "the whole backbone"
     split, reason = _find(network, rows, settings)
     if split is None:
         if settings.cache is True and settings.trainable != "all":
@@ -71,6 +77,10 @@ def split_off_prefix(network, prepared, rows, settings):
     return tail, prepared, split.layer
 
 
+def _trains_backbone(network):
+    return any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
 def _find(network, rows, settings):
     """Return where to cut, or why not to."""
     if settings.augment is not None:
@@ -82,9 +92,9 @@ def _find(network, rows, settings):
     if any(penalty.looks_at_layers for penalty in settings.options.penalties):
         return None, "a penalty looks at all layers"
     if not settings.freeze_norm and any(
-        isinstance(m, _NormBase) and not _is_trained(m) for m in network.backbone.modules()
+        isinstance(m, _NormBase) and not m.affine for m in network.backbone.modules()
     ):
-        return None, "freeze_norm=False"
+        return None, "freeze_norm=False, and a normalisation layer has no weights to freeze"
     if not wants_cache(settings.cache, settings.backbone, rows.X, settings.image_shape, "flatten"):
         return None, "the network is so small that looking rows up costs more than running it"
     if len(rows) < 2:
@@ -95,7 +105,3 @@ def _find(network, rows, settings):
     if split is not None and 4 * math.prod(split.shape) * len(rows) > _MAX_BYTES:
         return None, f"activations behind {split.layer!r} would take more than 2 GiB"
     return split, reason
-
-
-def _is_trained(module):
-    return any(parameter.requires_grad for parameter in module.parameters())

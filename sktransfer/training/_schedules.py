@@ -58,7 +58,8 @@ class GradualUnfreezing:
 
     def first_step(self, depth, n_blocks, n_steps):
         """Return the step from which a block moves; ``depth`` counts from the head, -1 itself."""
-        return round((depth + 1) / max(1, n_blocks) * self.until * n_steps)
+        step = round((depth + 1) / max(1, n_blocks) * self.until * n_steps)
+        return min(step, n_steps - 1)
 
 
 class RateSchedule(Callback):

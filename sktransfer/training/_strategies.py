@@ -246,6 +246,8 @@ def _train(rows, settings, head, stop=None):
     if settings.adapters is not None:
         with seeded(settings.seed):
             extractor.network = settings.adapters.add_to(extractor.network)
+        for layer in _old_head_of(extractor):
+            layer.requires_grad_(False)
     groups = describe_param_groups(
         network,
         head_lr=settings.head_lr,

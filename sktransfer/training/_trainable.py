@@ -23,9 +23,10 @@ class Block:
 def list_blocks(module, leave_out=()):
     """Return the blocks of a network, from input to output in the order of their registration.
 
-    Containers (`nn.Sequential`, `nn.ModuleList`) are opened, and so is a network that is one
-    block as a whole, the old head aside. Parameters that the network holds itself form a block
-    before the others.
+    Containers (`nn.Sequential`, `nn.ModuleList`) are opened, also within a layer that holds one of
+    them and little else, and so is a network that is one block as a whole, the old head aside. A
+    normalisation layer belongs to the block before it. Parameters that the network holds itself
+    form a block before the others.
 
     Parameters
     ----------
@@ -39,8 +40,12 @@ def list_blocks(module, leave_out=()):
     for name, part in _open(module, "", left_out):
         own = [p for p in part.parameters() if id(p) not in known | left_out]
         known.update(map(id, own))
-        if own:
-            blocks.append(Block(name, tuple(names[id(p)] for p in own)))
+        own = tuple(names[id(p)] for p in own)
+        if own and blocks and isinstance(part, NORM_LAYERS):
+            before = blocks.pop()
+            blocks.append(Block(before.name, before.parameter_names + own))
+        elif own:
+            blocks.append(Block(name, own))
     rest = [name for key, name in names.items() if key not in known | left_out]
     return [Block("stem", tuple(rest)), *blocks] if rest else blocks
 
@@ -57,10 +62,25 @@ def _open(module, prefix, left_out, is_whole=True):
         return _open(children[0][1], f"{children[0][0]}.", left_out)
     opened = []
     for name, child in children:
-        is_container = isinstance(child, nn.Sequential | nn.ModuleList)
-        inner = _open(child, f"{name}.", left_out, is_whole=False) if is_container else []
+        inner = _open(child, f"{name}.", left_out, is_whole=False) if _holds_blocks(child) else []
         opened += inner or [(name, child)]
     return opened or ([(prefix.rstrip("."), module)] if is_whole else [])
+
+
+# Not subclasses, which are blocks with a name of their own.
+_CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+def _holds_blocks(module):
+    """Tell whether a module is a list of blocks, or a stack of alike ones and little else."""
+    if type(module) in _CONTAINERS:
+        return True
+    children = list(module.children())
+    stacks = [child for child in children if type(child) in _CONTAINERS and len(child) > 1]
+    rest = [child for child in children if not any(child is stack for stack in stacks)]
+    is_plain = all(isinstance(c, NORM_LAYERS) or not list(c.parameters()) for c in rest)
+    are_alike = len(stacks) == 1 and len({type(block) for block in stacks[0]}) == 1
+    return are_alike and is_plain and len(list(stacks[0][0].children())) > 0
 
 
 def check_trainable(trainable):

@@ -61,6 +61,18 @@ class Attention(nn.Module):
         self.fc = nn.Linear(4, 4)
 
 
+class Stack(nn.Module):
+    """Tokens of its own, and an encoder that holds alike blocks, dropout and a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(4))
+        self.encoder = nn.Module()
+        self.encoder.dropout = nn.Dropout(0.1)
+        self.encoder.layers = nn.Sequential(Residual(4), Residual(4))
+        self.encoder.norm = nn.LayerNorm(4)
+
+
 def perceptron(*widths):
     """Fully connected layers "0", "2", "4", …"""
     layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in itertools.pairwise(widths)]
@@ -102,12 +114,13 @@ def trainable_in(network):
         (nn.Linear(4, 2), [""]),
         (nn.Flatten(), []),
         (nn.Sequential(perceptron(4, 5), nn.Sequential(perceptron(5, 6))), ["0.0", "1.0.0"]),
-        (ResNet(), ["conv1", "bn1", "layer1.0", "layer1.1", "layer2.0", "fc"]),
-        (WithTokens(), ["stem", "layers.0", "layers.1"]),
+        (ResNet(), ["conv1", "layer1.0", "layer1.1", "layer2.0", "fc"]),
+        (WithTokens(), ["stem", "layers.0"]),
         (Wrapper(perceptron(4, 5, 6)), ["model.0", "model.2"]),
-        (Wrapper(Wrapper(Residual(4))), ["model.model.conv1", "model.model.bn1"]),
+        (Wrapper(Wrapper(Residual(4))), ["model.model.conv1"]),
         (Wrapper(nn.Linear(4, 2)), ["model"]),
         (Wrapper(nn.Linear(4, 2), relu=nn.ReLU()), ["model"]),
+        (Stack(), ["stem", "encoder.layers.0", "encoder.layers.1"]),
         (twice(nn.Linear(4, 4)), ["0", "1", "2.1"]),
         (tie(perceptron(4, 4, 4)), ["0", "2"]),
     ],
@@ -122,10 +135,10 @@ def test_blocks_are_what_a_reader_of_the_network_would_call_so(network, expected
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        (ResNet(), ["conv1", "bn1", "layer1.0", "layer1.1", "layer2.0"]),
+        (ResNet(), ["conv1", "layer1.0", "layer1.1", "layer2.0"]),
         # What is left without the head is one block as a whole, so it is opened.
-        (Wrapper(Residual(4), fc=nn.Linear(4, 2)), ["model.conv1", "model.bn1"]),
-        (Wrapper(Residual(4), fc=nn.Sequential(nn.Linear(4, 2))), ["model.conv1", "model.bn1"]),
+        (Wrapper(Residual(4), fc=nn.Linear(4, 2)), ["model.conv1"]),
+        (Wrapper(Residual(4), fc=nn.Sequential(nn.Linear(4, 2))), ["model.conv1"]),
         (nn.Linear(4, 2), []),
         (Wrapper(nn.Linear(4, 2)), []),
     ],
@@ -213,7 +226,7 @@ def test_a_second_choice_replaces_the_first():
 @pytest.mark.parametrize(
     ("trainable", "message"),
     [
-        (7, "Got trainable=7, but the backbone has 6 blocks: 'conv1', 'bn1', 'layer1.0'"),
+        (7, "Got trainable=7, but the backbone has 5 blocks: 'conv1', 'layer1.0'"),
         (("layer2", "layr1"), "pattern 'layr1' matches no layer .*Did you mean 'layer1'"),
         (("layer2.0.bn1.wait",), "pattern 'layer2.0.bn1.wait' matches no layer"),
         (("relu",), "pattern 'relu' matches no layer with weights"),
