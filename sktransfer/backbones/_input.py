@@ -95,7 +95,9 @@ class NetworkInput:
 
     def prepare(self, X, image_shape=None):
         """Return the rows as float32: (n, d) vectors or (n, channels, height, width) images."""
-        return self.normalise(self.arrange(X, image_shape))
+        rows = self.arrange(X, image_shape)
+        # What was arranged as images is a copy, which may be changed.
+        return self.normalise(rows, out=rows)
 
     def arrange(self, X, image_shape=None):
         """Return the rows as float32, images channels first, before they are normalised."""
@@ -104,15 +106,18 @@ class NetworkInput:
             return np.ascontiguousarray(X, dtype=np.float32)
         images = X.reshape(len(X), *order.unflattened)
         images = images if order.channels_first else np.moveaxis(images, -1, 1)
-        scale = np.float32(1 / 255) if X.dtype == np.uint8 else np.float32(1)
-        return np.ascontiguousarray(images, dtype=np.float32) * scale
+        is_bytes = images.dtype == np.uint8
+        images = np.array(images, dtype=np.float32, order="C")
+        if is_bytes:
+            images *= np.float32(1 / 255)
+        return images
 
-    def normalise(self, rows):
+    def normalise(self, rows, out=None):
         """Return arranged images less the mean, divided by the standard deviation."""
         if rows.ndim == 4 and self.mean is not None:
-            rows = rows - np.reshape(np.float32(self.mean), (1, -1, 1, 1))
+            rows = np.subtract(rows, np.reshape(np.float32(self.mean), (1, -1, 1, 1)), out=out)
         if rows.ndim == 4 and self.std is not None:
-            rows = rows / np.reshape(np.float32(self.std), (1, -1, 1, 1))
+            rows = np.divide(rows, np.reshape(np.float32(self.std), (1, -1, 1, 1)), out=out)
         return rows
 
     def _row_shape(self, shape, image_shape):

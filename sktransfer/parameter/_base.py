@@ -304,6 +304,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         self.strategy_ = model.strategy
         self.alpha_ = model.weight_of("fine_tune")
         self.param_groups_ = model.param_groups
+        self.prefix_ = model.prefix
         evidence = model.evidence
         self.weights_ = evidence.weights if evidence else {model.main.name: 1.0}
         self.oof_loss_ = evidence.oof_loss if evidence else {}

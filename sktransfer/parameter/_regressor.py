@@ -158,6 +158,9 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
         What moved and how fast, of ``net_`` or the frozen network: ``name``, ``lr``,
         ``weight_decay``, ``n_parameters``, ``n_trainable``, ``parameter_names``, ``depth``
         (blocks between it and the head).
+    prefix_ : str or None
+        Name of the layer up to which the network ran once per row, "the whole backbone", or why
+        there is none.
 
     Examples
     --------

@@ -20,10 +20,11 @@ from sktransfer.training._heads import make_head_from_probe
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import FittedModel, Member, average_outputs
 from sktransfer.training._objectives import Multiclass
+from sktransfer.training._prefix import WHOLE_BACKBONE
 from sktransfer.training._prototypes import make_prototype_head
 from sktransfer.training._schedules import choose_batch_size, choose_epochs
 from sktransfer.training._stacking import HeldOut, fit_temperature, fit_weights
-from sktransfer.training._strategies import Frozen, fine_tune
+from sktransfer.training._strategies import Frozen, describe_frozen, fine_tune
 
 N_FOLDS = 3
 # Candidates of less weight are left out of the average: they cost predictions more than they give.
@@ -75,13 +76,14 @@ class Variants:
     ----------
     makers : dict of str to callable
         Name to function that makes the `Member`.
-    net, param_groups
+    net, param_groups, prefix
         As of `FittedModel`.
     """
 
     makers: dict
     net: object = None
     param_groups: list = dataclasses.field(default_factory=list)
+    prefix: str | None = None
 
 
 class Candidate:
@@ -124,7 +126,9 @@ class FrozenBackbone(Candidate):
 
     def fit(self, rows, settings):
         fitted = Frozen().fit(rows, settings)
-        return Variants({self.name: lambda: fitted.main}, fitted.net, fitted.param_groups)
+        return Variants(
+            {self.name: lambda: fitted.main}, fitted.net, fitted.param_groups, fitted.prefix
+        )
 
 
 class Prototypes(Candidate):
@@ -135,7 +139,8 @@ class Prototypes(Candidate):
     def fit(self, rows, settings):
         head = make_prototype_head(rows.features, rows.targets, rows.sample_weight)
         member = Member.frozen(self.name, settings.backbone, head, settings.cache)
-        return Variants({self.name: lambda: member})
+        groups = describe_frozen(head, settings)
+        return Variants({self.name: lambda: member}, param_groups=groups, prefix=WHOLE_BACKBONE)
 
     def suits(self, settings):
         return isinstance(settings.objective, Multiclass)
@@ -163,7 +168,7 @@ class FromLinearProbe(Candidate):
             name: functools.partial(trained.as_member, name, settings, alpha)
             for name, alpha in names.items()
         }
-        return Variants(makers, trained.net, trained.groups)
+        return Variants(makers, trained.net, trained.groups, trained.prefix)
 
     def suits(self, settings):
         return settings.backbone_lr > 0
@@ -181,7 +186,7 @@ class FromRandomHead(Candidate):
             _share_budget(settings).replace(head_init="random", head_lr=100 * settings.backbone_lr),
         )
         makers = {self.name: functools.partial(trained.as_member, self.name, settings)}
-        return Variants(makers, trained.net, trained.groups)
+        return Variants(makers, trained.net, trained.groups, trained.prefix)
 
     def suits(self, settings):
         return settings.backbone_lr > 0
@@ -244,7 +249,8 @@ class Guarded:
         folds = settings.objective.folds(rows.targets, N_FOLDS, settings.seed)
         if not folds or not settings.backbone.n_parameters:
             return Frozen().fit(rows, settings)
-        settings = settings.replace(budget_of=len(rows))
+        # A warm start has seen all rows, also those that are to be held out.
+        settings = settings.replace(budget_of=len(rows), warm_start=None)
         candidates = [candidate for candidate in self.candidates if candidate.suits(settings)]
         held_out = _hold_out(rows, folds, settings.objective)
         outputs, temperatures = {}, {}
@@ -272,7 +278,9 @@ class Guarded:
             evidence=evidence,
         )
         main = fitted[model.main.name]
-        return dataclasses.replace(model, net=main.net, param_groups=main.param_groups)
+        return dataclasses.replace(
+            model, net=main.net, param_groups=main.param_groups, prefix=main.prefix
+        )
 
 
 def _hold_out(rows, folds, objective):

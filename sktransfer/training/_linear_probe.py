@@ -7,8 +7,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from sktransfer.training._heads import measure_scale
+from sktransfer.training._solvers import EXACT, ROUGH
 
 _N_FOLDS = 5
+# Penalties that are tried beyond the best so far.
+_PATIENCE = 2
 # Inverse penalties beside the objective's own that keep a head near the one it starts from.
 _NEAR_THE_START = (0.0, 1e-3, 1e-2, 1e-1)
 
@@ -98,27 +101,41 @@ class _Problem:
     weight: np.ndarray
     offset: np.ndarray
 
-    def solve(self, rows, penalties):
-        """Return (coef, intercept) for each penalty; a penalty of zero leaves the start alone."""
+    def solve(self, rows, penalties, tolerance=EXACT):
+        """Yield (coef, intercept) for each penalty; a penalty of zero leaves the start alone."""
         shape = self.targets.shape[1], self.features.shape[1]
-        unchanged = [(np.zeros(shape), np.zeros(shape[0])) for C in penalties if C == 0]
-        return unchanged + self.objective.solve(
+        yield from ((np.zeros(shape), np.zeros(shape[0])) for C in penalties if C == 0)
+        yield from self.objective.solve(
             self.features[rows],
             self.targets[rows],
             self.weight[rows],
             [C for C in penalties if C > 0],
-            self.offset[rows],
+            offset=self.offset[rows],
+            tolerance=tolerance,
         )
 
     def choose_penalty(self, penalties, usual, seed):
-        losses = np.zeros(len(penalties))
+        """Return the penalty of the lowest held-out loss; ``usual`` if nothing can be held out."""
         folds = self.objective.folds(self.targets, _N_FOLDS, seed)
-        for train, test in folds:
-            if not self.weight[train].any():
-                continue
-            targets = torch.from_numpy(self.targets[test])
-            for i, (coef, intercept) in enumerate(self.solve(train, penalties)):
-                outputs = self.features[test] @ coef.T + intercept + self.offset[test]
-                held_out = self.objective.losses(torch.from_numpy(outputs), targets)
-                losses[i] += self.weight[test] @ held_out.numpy()
-        return float(penalties[losses.argmin()]) if folds else usual
+        folds = [(train, test) for train, test in folds if self.weight[train].any()]
+        if not folds:
+            return usual
+        paths = [self.solve(train, penalties, ROUGH) for train, _ in folds]
+        losses = []
+        for solutions in zip(*paths, strict=True):
+            losses.append(
+                sum(
+                    self._held_out_loss(test, coef, intercept)
+                    for (_, test), (coef, intercept) in zip(folds, solutions, strict=True)
+                )
+            )
+            # Along the path the loss falls, then rises, and the weakest penalties take longest.
+            if len(losses) - np.argmin(losses) > _PATIENCE:
+                break
+        return float(penalties[np.argmin(losses)])
+
+    def _held_out_loss(self, rows, coef, intercept):
+        outputs = self.features[rows] @ coef.T + intercept + self.offset[rows]
+        targets = torch.from_numpy(self.targets[rows])
+        losses = self.objective.losses(torch.from_numpy(outputs), targets)
+        return self.weight[rows] @ losses.numpy()

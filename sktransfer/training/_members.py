@@ -20,8 +20,8 @@ class Member:
     Parameters
     ----------
     name : str
-        "frozen", "fine_tune", "input" (a linear model on the input), or one of these with a
-        detail behind a colon.
+        "frozen", "fine_tune", "no_transfer" (a linear model on the input), or one of these with
+        a detail behind a colon.
     backbone : Backbone
     layer : str
         Where its features are taken.
@@ -135,6 +135,8 @@ class FittedModel:
     net : TransferNet or None
         What trained the first member that was trained.
     param_groups : list of dict
+    prefix : str or None
+        What of the backbone ran once per row, see `split_off_prefix`.
     evidence : Evidence or None
         What held-out rows said, see `sktransfer.training._guard`.
     """
@@ -143,17 +145,17 @@ class FittedModel:
     weights: tuple = (1.0,)
     net: object = None
     param_groups: list = dataclasses.field(default_factory=list)
+    prefix: str | None = None
     evidence: object = None
 
     @property
     def main(self):
         """The member of the largest weight that uses what was learned elsewhere."""
-        shares = {
-            member: weight
-            for member, weight in zip(self.members, self.weights, strict=True)
-            if member.strategy != "input"
-        }
-        return max(shares, key=shares.get) if shares else self.members[0]
+        pairs = zip(self.weights, self.members, strict=True)
+        transferred = [(w, m) for w, m in pairs if m.strategy != "no_transfer"]
+        if not transferred:
+            return self.members[0]
+        return max(transferred, key=lambda pair: pair[0])[1]
 
     def weight_of(self, strategy):
         """Return the summed weight of the members of a strategy."""

@@ -13,6 +13,7 @@ from sktransfer.training._batches import PreparedRows
 from sktransfer.training._net import TransferNetwork
 from sktransfer.utils._torch import to_tensor
 
+WHOLE_BACKBONE = "the whole backbone"
 # Activations of the prefix beyond this many bytes are not kept.
 _MAX_BYTES = 2 * 2**30
 _N_TRIED = 4
@@ -48,7 +49,7 @@ def split_off_prefix(network, prepared, rows, settings):
         return network, prepared, "not cached: every layer is trained"
     if settings.augment is None and not _trains_backbone(network):
         prepared = PreparedRows(rows.features, rows.targets, rows.sample_weight, np.asarray)
-        return TransferNetwork(nn.Identity(), network.head), prepared, "the whole backbone"
+        return TransferNetwork(nn.Identity(), network.head), prepared, WHOLE_BACKBONE
     split, reason = _find(network, rows, settings)
     if split is None:
         if settings.cache is True and settings.trainable != "all":

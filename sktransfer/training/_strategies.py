@@ -17,7 +17,7 @@ from sktransfer.training._heads import make_head, make_head_from_probe, measure_
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import FittedModel, Member
 from sktransfer.training._net import TrainingOptions, TransferNetwork, train_network
-from sktransfer.training._prefix import split_off_prefix
+from sktransfer.training._prefix import WHOLE_BACKBONE, split_off_prefix
 from sktransfer.training._schedules import HEAD_STEPS
 from sktransfer.training._source_head import SourceHead, find_old_head
 from sktransfer.training._stopping import HeldOutStopping
@@ -106,16 +106,20 @@ class Frozen:
 
     def fit(self, rows, settings):
         head, net = fit_head(rows, settings)
-        network = TransferNetwork(FeatureExtractor(settings.backbone.copy_module()), head)
-        network.backbone.requires_grad_(False)
-        groups = describe_param_groups(
-            network,
-            head_lr=settings.head_lr if net else None,
-            backbone_lr=0.0,
-            weight_decay=settings.weight_decay if net else 0.0,
-        )
+        groups = describe_frozen(head, settings, is_solved=net is None)
         member = Member.frozen("frozen", settings.backbone, head, settings.cache)
-        return FittedModel((member,), net=net, param_groups=groups)
+        return FittedModel((member,), net=net, param_groups=groups, prefix=WHOLE_BACKBONE)
+
+
+def describe_frozen(head, settings, *, is_solved=True):
+    """Return the parameter groups of a head, solved for or trained, on the backbone as it is."""
+    with settings.backbone.borrowed() as module:
+        return describe_param_groups(
+            TransferNetwork(FeatureExtractor(module), head),
+            head_lr=None if is_solved else settings.head_lr,
+            backbone_lr=0.0,
+            weight_decay=0.0 if is_solved else settings.weight_decay,
+        )
 
 
 class FineTuned:
@@ -124,7 +128,9 @@ class FineTuned:
     def fit(self, rows, settings):
         trained = fine_tune(rows, settings)
         member = trained.as_member("fine_tune", settings)
-        return FittedModel((member,), net=trained.net, param_groups=trained.groups)
+        return FittedModel(
+            (member,), net=trained.net, param_groups=trained.groups, prefix=trained.prefix
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +141,7 @@ class Trained:
     start: dict
     net: object
     groups: list
-    prefix: str
+    prefix: str | None
 
     def as_member(self, name, settings, alpha=1.0):
         """Return the network at a point of the segment from its start (0) to its end (1)."""
@@ -257,7 +263,7 @@ def _train(rows, settings, head, stop=None):
         layer_decay=settings.layer_decay,
         by_block=settings.options.unfreezing is not None,
     )
-    trained, prepared, prefix = network, _prepared(rows, settings, settings.augment), ""
+    trained, prepared, prefix = network, _prepared(rows, settings, settings.augment), None
     if stop is None or isinstance(stop, int):
         trained, prepared, prefix = split_off_prefix(network, prepared, rows, settings)
     net = settings.train(
