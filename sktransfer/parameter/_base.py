@@ -1,5 +1,6 @@
 """What classifier and regressor share: from parameters and rows to a fitted model."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -49,7 +50,6 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Fit head, or head and backbone, to the target rows.
 
@@ -98,16 +98,20 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 
+    # Inside of what restores the estimator, which would take callbacks away before their teardown.
+    @with_callbacks
     def _fit(self, X, y, sample_weight):
         self._check_parameters()
-        before = getattr(self, "_model", None) if self.warm_start else None
-        X, y = self._check_Xy(X, y, reset=True)
-        weight = self._compute_weights(X, y, sample_weight)
-        # Rows without weight count nowhere, neither in folds nor in budgets of steps.
-        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        before = copy.copy(self) if self.warm_start and self.__sklearn_is_fitted__() else None
+        X, y, weight = self._check_training_rows(X, y, sample_weight, reset=True)
         objective, targets = self._make_objective(y)
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self)
+        progress = FitProgress(self, context) if getattr(self, "_skl_callbacks", None) else None
         with thread_limit(self.n_threads):
-            settings = self._make_settings(objective, X, before)
+            settings = self._make_settings(objective, X, progress)
+            if before is not None:
+                settings = settings.replace(warm_start=self._take_up(before))
             features = self._compute_pretrained_features(settings, X)
             rows = LabelledRows(X, features, targets, weight / weight.mean())
             model = STRATEGIES[self.strategy].fit(rows, settings)
@@ -115,7 +119,17 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             settings.options.checkpoints.clear()
         name = f"{settings.backbone.name}, {model.main.strategy}"
         self._keep(model, name, settings.backbone.input)
+        context.call_on_fit_task_end(estimator=self)
         return self
+
+    def _check_training_rows(self, X, y, sample_weight, *, reset):
+        """Return rows, target and weights of the rows that have any."""
+        X, y = self._check_Xy(X, y, reset=reset)
+        weight = self._compute_weights(X, y, sample_weight)
+        # Rows without weight count nowhere, neither in folds nor in budgets of steps.
+        if reset:
+            self._target_shape = y.shape[1:]
+        return X[weight > 0], y[weight > 0], weight[weight > 0]
 
     def _check_Xy(self, X, y, *, reset):
         if y is None:
@@ -212,7 +226,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             )
         return weight
 
-    def _make_settings(self, objective, X, before=None):
+    def _make_settings(self, objective, X, progress=None):
         backbone = resolve_backbone(self.backbone)
         device = resolve_device(self.device)
         checkpoints = None
@@ -228,7 +242,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             unfreezing=self.unfreezing,
             callbacks=self.callbacks,
             checkpoints=checkpoints,
-            progress=self._report_progress(),
+            progress=progress,
             verbose=self.verbose,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
@@ -251,13 +265,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             augment=self.augment,
             early_stopping=stopping if self.early_stopping else None,
             cache=self.cache,
-            warm_start=before and self._take_up(before, objective),
         )
-
-    def _report_progress(self):
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self)
-        return FitProgress(self, context) if getattr(self, "_skl_callbacks", None) else None
 
     def _find_source_head(self, backbone, objective, X):
         """Return the backbone's own head for this target, or None for a new one."""
@@ -297,8 +305,9 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         return features
 
     def _keep(self, model, name, network_input):
-        self._model = self._finish_model(model)
-        self.module_ = self._model.make_network(self._objective)
+        self._model = model
+        exported = self._export_model(model)
+        self.module_ = exported.make_network(self._objective)
         self.net_ = model.net
         self.history_ = [] if model.net is None else list(model.net.history)
         self.strategy_ = model.strategy
@@ -310,36 +319,41 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         self.oof_loss_ = evidence.oof_loss if evidence else {}
         self.transfer_gain_ = evidence.gains if evidence else {}
         self.temperature_ = evidence.temperatures if evidence else {model.main.name: 1.0}
-        main = self._model.main
         self.backbone_ = Backbone(
-            main.make_network(),
+            exported.main.make_network(),
             name=name,
             input=network_input,
             classes=self._name_outputs(),
         )
 
-    def _take_up(self, model, objective):
-        """Return the member that a warm start goes on with, if its outputs are those wanted."""
-        member = self._reopen_model(model).main
-        if member.head.output.out_features != objective.n_outputs:
+    def _take_up(self, before):
+        """Return the member that a warm start goes on with, if the task is the same."""
+        names = [estimator._name_outputs() for estimator in (before, self)]
+        tasks = [(e._objective, e.input_shape_) for e in (before, self)]
+        if tasks[0] != tasks[1] or not np.array_equal(*names):
             raise ValueError(
-                f"Got warm_start=True with y of {objective.n_outputs} outputs, but the last fit "
-                f"had {member.head.output.out_features}; expected the same, or warm_start=False."
+                f"Got warm_start=True with rows of shape {self.input_shape_}, "
+                f"{self._objective.n_outputs} outputs and classes {names[1]}, but the last fit had "
+                f"{before.input_shape_}, {before._objective.n_outputs} and {names[0]}; expected "
+                "the same, or warm_start=False."
             )
-        return member
+        return before._model.main
 
     def _partial_fit(self, X, y, sample_weight):
         is_first = not self.__sklearn_is_fitted__()
         self._check_parameters()
-        X, y = self._check_Xy(X, y, reset=is_first)
-        weight = self._compute_weights(X, y, sample_weight)
+        X, y, weight = self._check_training_rows(X, y, sample_weight, reset=is_first)
         with thread_limit(self.n_threads):
             if is_first:
                 model = self._start_model(X, y, weight)
                 name, network_input = model.main.backbone.name, model.main.backbone.input
             else:
-                model = self._reopen_model(self._model)
-                name, network_input = self.backbone_.name, self.backbone_.input
+                model, name, network_input = self._model, self.backbone_.name, self.backbone_.input
+            if y.shape[1:] != self._target_shape:
+                raise ValueError(
+                    f"Got y with rows of shape {y.shape[1:]}, but expected as many columns as at "
+                    f"the first call: {self._target_shape}."
+                )
             targets = self._objective.encode(self._encode_target(y))
             members = tuple(
                 self._update_member(member, X, targets, weight) for member in model.members
@@ -378,11 +392,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         """Return the classes that the outputs of the network stand for, or None."""
         return None
 
-    def _finish_model(self, model):
-        return model
-
-    def _reopen_model(self, model):
-        """Undo `_finish_model`, on a copy."""
+    def _export_model(self, model):
+        """Return the model with outputs as users know them."""
         return model
 
     def _compute_outputs(self, X):

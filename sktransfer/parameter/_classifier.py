@@ -326,18 +326,20 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
     def _check_target(self, y):
         # As an array first: array-likes may refuse numpy's functions.
         shape = np.shape(y if hasattr(y, "toarray") else np.asarray(y))
-        if (
-            len(shape) == 2
-            and shape[1] > 1
-            and type_of_target(y, input_name="y") == "multilabel-indicator"
-        ):
+        is_matrix = len(shape) == 2 and shape[1] > 1
+        if is_matrix and type_of_target(y, input_name="y") == "multilabel-indicator":
             if self.class_weight is not None:
                 raise ValueError(
                     f"Got class_weight={self.class_weight!r} with several labels per row, for "
                     "which it is not defined; expected None; use sample_weight."
                 )
-            y = y.toarray() if hasattr(y, "toarray") else y
-            return check_array(y, dtype=np.int64, input_name="y")
+            y = check_array(y.toarray() if hasattr(y, "toarray") else y, input_name="y")
+            if not np.isin(y, (0, 1)).all():
+                raise ValueError(
+                    f"Got y with several columns and the values {np.unique(y).tolist()}, but "
+                    "expected 0 and 1 for labels that a row lacks and has."
+                )
+            return y.astype(np.int64)
         y = column_or_1d(y, warn=True)
         check_labels(y)
         check_classification_targets(y)

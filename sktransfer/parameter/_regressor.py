@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
 
 from sktransfer.parameter._base import BaseParameterTransfer
+from sktransfer.training._members import FittedModel
 from sktransfer.training._objectives import Regression
 from sktransfer.utils._state import restored_on_error
 
@@ -251,7 +252,7 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
 
     def predict(self, X):
         """Return predictions of shape (n,) or (n, n_outputs), as y had."""
-        outputs = self._compute_outputs(X)
+        outputs = self._compute_outputs(X) * self._spread + self._mean
         return outputs if self._is_matrix else outputs[:, 0]
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -274,13 +275,18 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
             return self._partial_fit(X, y, sample_weight)
 
     def _check_target(self, y):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        self._is_matrix = y.ndim == 2
+        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="y")
         if y.ndim > 2:
             raise ValueError(f"Got y of shape {y.shape}, but expected (n,) or (n, n_outputs).")
+        if np.abs(y).max(initial=0) > np.finfo(np.float32).max:
+            raise ValueError(
+                f"Got y with values up to {np.abs(y).max():g}, but expected values that fit "
+                "float32; scale y first."
+            )
         return y
 
     def _make_objective(self, y):
+        self._is_matrix = y.ndim == 2
         y = y.reshape(len(y), -1)
         self._mean = y.mean(axis=0)
         spread = y.std(axis=0)
@@ -302,12 +308,16 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
     def _scale_source_head(self, head):
         return head.standardised(self._mean, self._spread)
 
-    def _finish_model(self, model):
+    def _export_model(self, model):
         """Let the heads give values of y instead of standardised ones."""
         return self._rescale_heads(model, self._spread, self._mean)
 
-    def _reopen_model(self, model):
-        return self._rescale_heads(model, 1 / self._spread, -self._mean / self._spread)
+    def _take_up(self, before):
+        member = super()._take_up(before)
+        # From values standardised as in the last fit to values standardised as in this one.
+        factor = before._spread / self._spread
+        shift = (before._mean - self._mean) / self._spread
+        return self._rescale_heads(FittedModel((member,)), factor, shift).main
 
     def _rescale_heads(self, model, factor, shift):
         factor, shift = torch.as_tensor(factor), torch.as_tensor(shift)

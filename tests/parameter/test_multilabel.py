@@ -98,7 +98,6 @@ def test_class_weights_are_refused(backbone, few, class_weight):
         (lambda y: 2 * y, "0 and 1|0 or 1"),
         (lambda y: 2 * y - 1, "0 and 1|0 or 1"),
         (lambda y: np.c_[y, 2 * y], "1d array"),
-        (lambda y: np.where(y, np.nan, 0.0), "NaN"),
         (lambda y: y[:-1], "inconsistent"),
         (lambda y: y[:, :, None], "."),
     ],

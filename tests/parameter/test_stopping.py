@@ -9,7 +9,7 @@ from sktransfer.training import _strategies
 pytestmark = pytest.mark.filterwarnings("ignore::sktransfer.NegativeTransferWarning")
 
 
-def make(backbone, estimator=ParameterTransferClassifier, **parameters):
+def make(backbone, estimator=ParameterTransferRegressor, **parameters):
     defaults = {
         "strategy": "fine_tune",
         "max_epochs": 12,
@@ -98,7 +98,8 @@ def test_patience(backbone, few, watched, patience):
 def test_in_the_end_all_rows_are_trained_on(backbone, few):
     X, y = few
     rows = Rows()
-    model = make(backbone, augment=rows, n_iter_no_change=12, backbone_lr=1e-4).fit(X, y)
+    estimator = ParameterTransferClassifier
+    model = make(backbone, estimator, augment=rows, n_iter_no_change=12, backbone_lr=1e-4).fit(X, y)
     n_rows = len({row for batch in rows.batches for row in batch})
     assert n_rows == len(np.unique(X, axis=0))
     batches = len(model.history_) * model.history_[0]["train_batch_count"]
@@ -170,7 +171,7 @@ def test_the_checkpoint_of_a_training_that_stopped_is_removed(backbone, few, tmp
     X, y = few
     plain = make(backbone).fit(X, y)
     kept = make(backbone, checkpoint_dir=tmp_path, checkpoint_every=3).fit(X, y)
-    np.testing.assert_array_equal(kept.predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(kept.predict(X), plain.predict(X))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,7 +201,7 @@ def test_the_early_stopping_of_skorch_works_as_well(backbone, few):
 def test_the_early_stopping_of_skorch_may_restore_its_best_weights(backbone, few):
     stopping = EarlyStopping(monitor="train_loss", patience=2, load_best=True)
     model = make(backbone, early_stopping=False, head_lr=5.0, callbacks=[stopping]).fit(*few)
-    assert np.isfinite(model.predict_proba(few[0])).all()
+    assert np.isfinite(model.predict(few[0])).all()
 
 
 class Interrupt(Callback):
