@@ -25,7 +25,8 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 # Types in docstrings are prose.
 numpydoc_xref_param_type = False
-suppress_warnings = ["ref.any"]
+# Names of other libraries, in docstrings that come from scikit-learn.
+suppress_warnings = ["ref.any", "ref.ref"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sktransfer"

@@ -253,6 +253,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             image_shape=self.image_shape,
             hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             source_head=self._find_source_head(backbone, objective, X),
+            must_reuse=self.head == "reuse",
             head_init=self.head_init,
             head_lr=self.head_lr,
             backbone_lr=self.backbone_lr,

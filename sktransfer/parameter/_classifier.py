@@ -36,15 +36,16 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
           in an average of predictions, refitted on all rows: the frozen backbone; networks
           fine-tuned from the head of the frozen one (in steps of ten times ``backbone_lr``, or a
           point on the way there) and from a random head (its rate a hundred times
-          ``backbone_lr``); and a linear model on the input alone. Few rows leave the weights near
-          a prior, many follow the evidence. A `NegativeTransferWarning` says so where a model
-          without transfer is better. Frozen where no row can be held out. It takes about
-          four times as long as ``"fine_tune"``.
+          ``backbone_lr``); prototypes, the mean direction of each class on the frozen features;
+          and a linear model on the input alone. Few rows leave the weights near a prior, many
+          follow the evidence. A `NegativeTransferWarning` says so where a model without transfer
+          is better. Frozen where no row can be held out. It takes about four times as long
+          as ``"fine_tune"``.
     head : {"auto", "new", "reuse"}, default="auto"
         "reuse": the head that the backbone brings along, or those of its outputs that are classes
-        of the target; few rows leave it as it is, many move it away. "auto": that where the
-        backbone's ``classes`` contain all classes of y and its last layer has an output for each,
-        else a new head.
+        of the target; few rows leave it as it is, many move it away. "auto": where the backbone's
+        ``classes`` contain all classes of y and its last layer has an output for each, that or a
+        new head, whichever predicts held-out rows better; else a new head.
     hidden_layer_sizes : sequence of int, default=()
         Widths of fully connected layers between backbone and output.
     head_init : {"linear_probe", "random"}, default="linear_probe"
@@ -278,12 +279,12 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X):
-        """Return probabilities of shape (n, n_classes), in the order of classes_."""
+        """Return probabilities of shape (n, n_classes), in the order of ``classes_``."""
         outputs = self._compute_outputs(X)
         return expit(outputs) if self._is_multilabel else softmax(outputs, axis=1)
 
     def predict_log_proba(self, X):
-        """Return log probabilities of shape (n, n_classes), in the order of classes_."""
+        """Return log probabilities of shape (n, n_classes), in the order of ``classes_``."""
         outputs = self._compute_outputs(X)
         return log_expit(outputs) if self._is_multilabel else log_softmax(outputs, axis=1)
 

@@ -32,10 +32,11 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
           in an average of predictions, refitted on all rows: the frozen backbone; networks
           fine-tuned from the head of the frozen one (in steps of ten times ``backbone_lr``, or a
           point on the way there) and from a random head (its rate a hundred times
-          ``backbone_lr``); and a linear model on the input alone. Few rows leave the weights near
-          a prior, many follow the evidence. A `NegativeTransferWarning` says so where a model
-          without transfer is better. Frozen where no row can be held out. It takes about
-          four times as long as ``"fine_tune"``.
+          ``backbone_lr``); prototypes, the mean direction of each class on the frozen features;
+          and a linear model on the input alone. Few rows leave the weights near a prior, many
+          follow the evidence. A `NegativeTransferWarning` says so where a model without transfer
+          is better. Frozen where no row can be held out. It takes about four times as long
+          as ``"fine_tune"``.
     head : {"auto", "new", "reuse"}, default="auto"
         "reuse": the head that the backbone brings along, with an output for each column of y; few
         rows leave it as it is, many move it away. "new" and "auto": a new head.

@@ -29,6 +29,8 @@ class LinearProbe:
     intercept : ndarray of shape (n_outputs,)
     C : float
         The inverse penalty that was chosen, for features of mean squared norm one.
+    held_out_loss : float or None
+        Summed loss of the rows that cross-validation held out, with this penalty.
     """
 
     center: np.ndarray
@@ -36,6 +38,7 @@ class LinearProbe:
     coef: np.ndarray
     intercept: np.ndarray
     C: float
+    held_out_loss: float | None = None
 
     def compute_outputs(self, features):
         """Return outputs of shape (n, n_outputs)."""
@@ -76,12 +79,14 @@ def fit_linear_probe(features, targets, objective, *, sample_weight=None, seed=0
         rotated, basis = _rotate((features - center) / scale)
         unit = np.sqrt(features.shape[1])
         problem = _Problem(objective, rotated / unit, targets, weight, offset)
-        C = problem.choose_penalty(penalties, usual, seed)
+        # Near a start the loss may rise before it falls.
+        patience = len(penalties) if start is not None else _PATIENCE
+        C, held_out_loss = problem.choose_penalty(penalties, usual, seed, patience)
         ((coef, intercept),) = problem.solve(np.arange(len(targets)), [C])
     coef = (coef if basis is None else coef @ basis) / unit
     if start is not None:
         coef, intercept = coef + start[0] * scale, intercept + start[1] + start[0] @ center
-    return LinearProbe(center, scale, coef, intercept, C)
+    return LinearProbe(center, scale, coef, intercept, C, held_out_loss)
 
 
 def _rotate(features):
@@ -114,12 +119,12 @@ class _Problem:
             tolerance=tolerance,
         )
 
-    def choose_penalty(self, penalties, usual, seed):
-        """Return the penalty of the lowest held-out loss; ``usual`` if nothing can be held out."""
+    def choose_penalty(self, penalties, usual, seed, patience):
+        """Return the penalty of the lowest held-out loss, and that; ``usual`` and None without."""
         folds = self.objective.folds(self.targets, _N_FOLDS, seed)
         folds = [(train, test) for train, test in folds if self.weight[train].any()]
         if not folds:
-            return usual
+            return usual, None
         paths = [self.solve(train, penalties, ROUGH) for train, _ in folds]
         losses = []
         for solutions in zip(*paths, strict=True):
@@ -130,9 +135,10 @@ class _Problem:
                 )
             )
             # Along the path the loss falls, then rises, and the weakest penalties take longest.
-            if len(losses) - np.argmin(losses) > _PATIENCE:
+            if len(losses) - np.argmin(losses) > patience:
                 break
-        return float(penalties[np.argmin(losses)])
+        best = np.argmin(losses)
+        return float(penalties[best]), float(losses[best])
 
     def _held_out_loss(self, rows, coef, intercept):
         outputs = self.features[rows] @ coef.T + intercept + self.offset[rows]

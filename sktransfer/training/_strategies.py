@@ -61,6 +61,7 @@ class Settings:
     image_shape: tuple | None
     hidden_layer_sizes: tuple = ()
     source_head: SourceHead | None = None
+    must_reuse: bool = False
     head_init: str = "linear_probe"
     head_lr: float = 1e-3
     backbone_lr: float = 1e-4
@@ -162,16 +163,7 @@ def interpolate(start, end, alpha):
 def fit_head(rows, settings):
     """Fit the head on the features of the frozen backbone: convex if it is linear."""
     if not settings.hidden_layer_sizes:
-        start = settings.source_head
-        probe = fit_linear_probe(
-            rows.features,
-            rows.targets,
-            settings.objective,
-            sample_weight=rows.sample_weight,
-            seed=settings.seed,
-            start=None if start is None else (start.coef, start.intercept),
-        )
-        return make_head_from_probe(probe), None
+        return make_head_from_probe(_fit_probe(rows, settings)), None
     head = make_random_head(rows, settings)
     network = TransferNetwork(nn.Identity(), head)
     groups = describe_param_groups(
@@ -188,6 +180,28 @@ def fit_head(rows, settings):
         net = inner.train(network, prepared, groups, min_steps=HEAD_STEPS)
     net.forget_training()
     return head.cpu(), net
+
+
+def _fit_probe(rows, settings):
+    """Fit the linear head, near that of the source if there is one and it predicts better."""
+
+    def fit(start):
+        return fit_linear_probe(
+            rows.features,
+            rows.targets,
+            settings.objective,
+            sample_weight=rows.sample_weight,
+            seed=settings.seed,
+            start=start,
+        )
+
+    source_head = settings.source_head
+    if source_head is None:
+        return fit(None)
+    reused = fit((source_head.coef, source_head.intercept))
+    if settings.must_reuse or reused.held_out_loss is None:
+        return reused
+    return min(reused, fit(None), key=lambda probe: probe.held_out_loss)
 
 
 def make_random_head(rows, settings):
