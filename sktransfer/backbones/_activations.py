@@ -13,7 +13,7 @@ from sktransfer.utils._torch import evaluating, to_tensor
 
 # Below this many parameters a forward pass on a vector costs less than digesting the row.
 _CACHED_FROM = 50_000
-# Rows prepared (and digested) at a time: bounds the memory that preparation takes.
+# Rows digested at a time: bounds the memory that a contiguous copy of them takes.
 _CHUNK = 512
 
 
@@ -37,7 +37,8 @@ def compute_activations(
     X : ndarray of shape (n, d), (n, height, width) or 4-D
     layers : sequence of str
         One forward pass serves them all.
-    pooling : str or callable
+    pooling : str, callable or tuple of these
+        A tuple has one for each layer.
     image_shape : tuple of int or None
     batch_size : int
         Rows per forward pass.
@@ -51,10 +52,15 @@ def compute_activations(
     activations : list of ndarray of shape (n, width of the layer), float32
     """
     backbone.input.check(X.shape, image_shape)
-    forward = _Forward(backbone, X, layers, pooling, image_shape, batch_size, device, verbose)
+    poolings = pooling if isinstance(pooling, tuple) else (pooling,) * len(layers)
+    taps = [
+        make_tap(layer, backbone.layer_names, pooling)
+        for layer, pooling in zip(layers, poolings, strict=True)
+    ]
+    forward = _Forward(backbone, X, taps, image_shape, batch_size, device, verbose)
     if not wants_cache(cache, backbone, X, image_shape, pooling):
         return forward(np.arange(len(X)))
-    keys = [cache_key(backbone, layer, pooling) for layer in layers]
+    keys = [cache_key(backbone, *pair) for pair in zip(layers, poolings, strict=True)]
     # Held over look-up and insertion: of two threads with the same rows, one sends them.
     with backbone.borrowed(device):
         activations = _through_cache(forward, [ROW_CACHE[key] for key in keys])
@@ -104,9 +110,9 @@ def _through_cache(forward, stores):
 class _Forward:
     """Sends chosen rows of one array through one backbone, batch by batch."""
 
-    def __init__(self, backbone, X, layers, pooling, image_shape, batch_size, device, verbose):
+    def __init__(self, backbone, X, taps, image_shape, batch_size, device, verbose):
         self.backbone, self.X, self.image_shape = backbone, X, image_shape
-        self.taps = [make_tap(layer, backbone.layer_names, pooling) for layer in layers]
+        self.taps = taps
         self.batch_size = batch_size
         self.device, self.verbose = torch.device(device), verbose
 
@@ -114,10 +120,19 @@ class _Forward:
         return self.backbone.input.prepare(self.X[rows], self.image_shape)
 
     def digests(self):
-        """Return the digests of all rows as the network gets them."""
+        """Return the digests of all rows as the network reads them.
+
+        Bytes are digested as such: there are a quarter as many of them as of float32, and they
+        need not be prepared where all rows are in the cache.
+        """
         digests = []
         for start in range(0, len(self.X), _CHUNK):
-            digests += digest_rows(self.prepare(slice(start, start + _CHUNK)))
+            chunk = slice(start, start + _CHUNK)
+            if self.X.dtype == np.uint8:
+                rows = self.backbone.input.lay_out(self.X[chunk], self.image_shape)
+            else:
+                rows = self.prepare(chunk)
+            digests += digest_rows(rows)
         return digests
 
     def __call__(self, rows):

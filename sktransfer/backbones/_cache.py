@@ -1,8 +1,8 @@
 """Row cache, memory tier: every distinct row goes through a network once per process.
 
 The key of a store says which function was applied (fingerprint of the network, layer, pooling,
-input preparation); the key of a row is a digest of its prepared values. So the cache survives
-`clone`, shuffles and folds, and cannot return the activations of another network.
+input preparation); the key of a row is a digest of its values as the network reads them. So the
+cache survives `clone`, shuffles and folds, and cannot return the activations of another network.
 """
 
 import collections
@@ -26,7 +26,7 @@ class CacheInfo(NamedTuple):
 
 
 def digest_rows(rows):
-    """Return one 16-byte digest per row of a contiguous array.
+    """Return one 16-byte digest per row of an array.
 
     Parameters
     ----------

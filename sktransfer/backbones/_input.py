@@ -101,16 +101,21 @@ class NetworkInput:
 
     def arrange(self, X, image_shape=None):
         """Return the rows as float32, images channels first, before they are normalised."""
-        _, order = self._layout(X.shape, image_shape)
-        if order is None:
-            return np.ascontiguousarray(X, dtype=np.float32)
-        images = X.reshape(len(X), *order.unflattened)
-        images = images if order.channels_first else np.moveaxis(images, -1, 1)
-        is_bytes = images.dtype == np.uint8
-        images = np.array(images, dtype=np.float32, order="C")
-        if is_bytes:
+        rows = self.lay_out(X, image_shape)
+        if rows.ndim == 2:
+            return np.ascontiguousarray(rows, dtype=np.float32)
+        images = np.array(rows, dtype=np.float32, order="C")
+        if rows.dtype == np.uint8:
             images *= np.float32(1 / 255)
         return images
+
+    def lay_out(self, X, image_shape=None):
+        """Return the rows as they are, images with channels first."""
+        _, order = self._layout(X.shape, image_shape)
+        if order is None:
+            return X
+        images = X.reshape(len(X), *order.unflattened)
+        return images if order.channels_first else np.moveaxis(images, -1, 1)
 
     def normalise(self, rows, out=None):
         """Return arranged images less the mean, divided by the standard deviation."""

@@ -20,6 +20,7 @@ from sktransfer.training._guard import Guarded
 from sktransfer.training._heads import update_head
 from sktransfer.training._members import FittedModel, Member
 from sktransfer.training._net import TrainingOptions, check_callbacks
+from sktransfer.training._prefix import find_prefix
 from sktransfer.training._progress import FitProgress
 from sktransfer.training._source_head import SourceHead, find_old_head
 from sktransfer.training._strategies import (
@@ -112,6 +113,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             settings = self._make_settings(objective, X, progress)
             if before is not None:
                 settings = settings.replace(warm_start=self._take_up(before))
+            if self.strategy != "frozen" and settings.backbone.n_parameters:
+                settings = settings.replace(prefix=find_prefix(settings, X))
             features = self._compute_pretrained_features(settings, X)
             rows = LabelledRows(X, features, targets, weight / weight.mean())
             model = STRATEGIES[self.strategy].fit(rows, settings)
@@ -296,9 +299,16 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         raise NotImplementedError
 
     def _compute_pretrained_features(self, settings, X):
-        (features,) = compute_activations(
+        layers, poolings = ["penultimate"], ["auto"]
+        if settings.prefix is not None and settings.prefix.split is not None:
+            # Into the row cache in the same pass.
+            layers.append(settings.prefix.split.layer)
+            poolings.append("flatten")
+        features, *_ = compute_activations(
             settings.backbone,
             X,
+            layers=tuple(layers),
+            pooling=tuple(poolings),
             image_shape=self.image_shape,
             device=settings.options.device,
             cache=self.cache,

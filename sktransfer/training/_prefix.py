@@ -1,5 +1,6 @@
 """Training of the last layers alone: what lies before them runs once per row."""
 
+import dataclasses
 import math
 import warnings
 
@@ -9,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from sktransfer.backbones._activations import compute_activations, wants_cache
 from sktransfer.backbones._split import Tail, find_split
+from sktransfer.training._assembly import assemble_backbone
 from sktransfer.training._batches import PreparedRows
 from sktransfer.training._net import TransferNetwork
 from sktransfer.utils._torch import to_tensor
@@ -19,11 +21,58 @@ _MAX_BYTES = 2 * 2**30
 _N_TRIED = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """Where a backbone is cut before its first layer that moves.
+
+    Parameters
+    ----------
+    split : Split or None
+    reason : str
+        The layer of the cut, or why there is none.
+    """
+
+    split: object
+    reason: str
+
+
+def find_prefix(settings, X):
+    """Look for the layers that need to run only once per row.
+
+    With ``cache=True`` a warning says why there are none; with ``"auto"`` the reason is only kept.
+
+    Parameters
+    ----------
+    settings : Settings
+    X : ndarray
+        The rows that will be trained on.
+
+    Returns
+    -------
+    prefix : Prefix
+    """
+    if settings.cache is False:
+        return Prefix(None, "not cached: cache=False")
+    extractor, _ = assemble_backbone(settings, X)
+    moves = [parameter.requires_grad for parameter in extractor.parameters()]
+    if not any(moves):
+        return Prefix(None, WHOLE_BACKBONE)
+    if all(moves):
+        return Prefix(None, "not cached: every layer is trained")
+    split, reason = _find_split(extractor, settings, X)
+    if split is None and settings.cache is True and settings.trainable != "all":
+        warnings.warn(
+            f"Got cache=True, but the frozen layers run in every step: {reason}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return Prefix(split, split.layer if split else f"not cached: {reason}")
+
+
 def split_off_prefix(network, prepared, rows, settings):
     """Return what to train instead of a network and its rows: its tail, on cached activations.
 
-    Where the prefix cannot be split off, they are returned as they are. With ``cache=True`` a
-    warning then says why; with ``"auto"`` the reason is only kept.
+    Where there is no prefix, they are returned as they are.
 
     Parameters
     ----------
@@ -38,51 +87,32 @@ def split_off_prefix(network, prepared, rows, settings):
     -------
     network : TransferNetwork
     prepared : PreparedRows
-    prefix : str
-        Name of the layer behind which the network is cut, or why it is not.
     """
-    if settings.cache is False:
-        return network, prepared, "not cached: cache=False"
-    if _trains_backbone(network) and all(
-        parameter.requires_grad for parameter in network.backbone.parameters()
-    ):
-        return network, prepared, "not cached: every layer is trained"
-    if settings.augment is None and not _trains_backbone(network):
+    prefix = settings.prefix
+    if settings.augment is None and prefix is not None and prefix.reason == WHOLE_BACKBONE:
         prepared = PreparedRows(rows.features, rows.targets, rows.sample_weight, np.asarray)
-        return TransferNetwork(nn.Identity(), network.head), prepared, WHOLE_BACKBONE
-    split, reason = _find(network, rows, settings)
-    if split is None:
-        if settings.cache is True and settings.trainable != "all":
-            warnings.warn(
-                f"Got cache=True, but the frozen layers run in every step: {reason}.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return network, prepared, f"not cached: {reason}"
+        return TransferNetwork(nn.Identity(), network.head), prepared
+    if prefix is None or prefix.split is None:
+        return network, prepared
     (activations,) = compute_activations(
         settings.backbone,
         rows.X,
-        layers=(split.layer,),
+        layers=(prefix.split.layer,),
         pooling="flatten",
         image_shape=settings.image_shape,
         device=settings.options.device,
         cache=settings.cache,
     )
     tail = TransferNetwork(
-        Tail(network.backbone, split),
+        Tail(network.backbone, prefix.split),
         network.head,
         freeze_norm=network.freeze_norm,
         autocast=network.autocast,
     )
-    prepared = PreparedRows(activations, rows.targets, rows.sample_weight, np.asarray)
-    return tail, prepared, split.layer
+    return tail, PreparedRows(activations, rows.targets, rows.sample_weight, np.asarray)
 
 
-def _trains_backbone(network):
-    return any(parameter.requires_grad for parameter in network.backbone.parameters())
-
-
-def _find(network, rows, settings):
+def _find_split(extractor, settings, X):
     """Return where to cut, or why not to."""
     if settings.augment is not None:
         return None, "augment changes the rows in every step"
@@ -93,16 +123,14 @@ def _find(network, rows, settings):
     if any(penalty.looks_at_layers for penalty in settings.options.penalties):
         return None, "a penalty looks at all layers"
     if not settings.freeze_norm and any(
-        isinstance(m, _NormBase) and not m.affine for m in network.backbone.modules()
+        isinstance(m, _NormBase) and not m.affine for m in extractor.modules()
     ):
         return None, "freeze_norm=False, and a normalisation layer has no weights to freeze"
-    if not wants_cache(settings.cache, settings.backbone, rows.X, settings.image_shape, "flatten"):
+    if not wants_cache(settings.cache, settings.backbone, X, settings.image_shape, "flatten"):
         return None, "the network is so small that looking rows up costs more than running it"
-    if len(rows) < 2:
+    if len(X) < 2:
         return None, "there is one row"
-    split, reason = find_split(
-        network.backbone, to_tensor(settings.prepare(rows.X[:_N_TRIED])).to("cpu")
-    )
-    if split is not None and 4 * math.prod(split.shape) * len(rows) > _MAX_BYTES:
+    split, reason = find_split(extractor, to_tensor(settings.prepare(X[:_N_TRIED])))
+    if split is not None and 4 * math.prod(split.shape) * len(X) > _MAX_BYTES:
         return None, f"activations behind {split.layer!r} would take more than 2 GiB"
     return split, reason

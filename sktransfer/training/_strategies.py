@@ -12,16 +12,17 @@ from torch import nn
 
 from sktransfer.backbones import Backbone
 from sktransfer.backbones._extractor import FeatureExtractor
+from sktransfer.training._assembly import assemble_backbone, old_head_of
 from sktransfer.training._batches import AugmentedRows, PreparedRows
 from sktransfer.training._heads import make_head, make_head_from_probe, measure_scale
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import FittedModel, Member
 from sktransfer.training._net import TrainingOptions, TransferNetwork, train_network
-from sktransfer.training._prefix import WHOLE_BACKBONE, split_off_prefix
+from sktransfer.training._prefix import WHOLE_BACKBONE, Prefix, split_off_prefix
 from sktransfer.training._schedules import HEAD_STEPS
-from sktransfer.training._source_head import SourceHead, find_old_head
+from sktransfer.training._source_head import SourceHead
 from sktransfer.training._stopping import HeldOutStopping
-from sktransfer.training._trainable import describe_param_groups, list_blocks, set_trainable
+from sktransfer.training._trainable import describe_param_groups
 from sktransfer.utils._torch import seeded, thread_limit
 
 
@@ -76,6 +77,8 @@ class Settings:
     cache: object = "auto"
     # What a warm start goes on with: the `Member` of the last fit.
     warm_start: Member | None = None
+    # Where the backbone is cut, see `find_prefix`.
+    prefix: Prefix | None = None
     # Rows that decide the budget of steps; None: those that are trained on.
     budget_of: int | None = None
 
@@ -266,7 +269,7 @@ def _train(rows, settings, head, stop=None):
     if settings.adapters is not None:
         with seeded(settings.seed):
             extractor.network = settings.adapters.add_to(extractor.network)
-        for layer in _old_head_of(extractor):
+        for layer in old_head_of(extractor):
             layer.requires_grad_(False)
     groups = describe_param_groups(
         network,
@@ -277,9 +280,9 @@ def _train(rows, settings, head, stop=None):
         layer_decay=settings.layer_decay,
         by_block=settings.options.unfreezing is not None,
     )
-    trained, prepared, prefix = network, _prepared(rows, settings, settings.augment), None
+    trained, prepared = network, _prepared(rows, settings, settings.augment)
     if stop is None or isinstance(stop, int):
-        trained, prepared, prefix = split_off_prefix(network, prepared, rows, settings)
+        trained, prepared = split_off_prefix(network, prepared, rows, settings)
     net = settings.train(
         trained,
         prepared,
@@ -292,22 +295,14 @@ def _train(rows, settings, head, stop=None):
     network = network.cpu().eval()
     if settings.adapters is not None:
         extractor.network = settings.adapters.merge(extractor.network)
-    return Trained(network, start, net, groups, prefix)
+    return Trained(network, start, net, groups, settings.prefix and settings.prefix.reason)
 
 
 def _assemble(rows, settings, head):
     """Return the network, with what moves set, and its blocks."""
-    before = settings.warm_start
-    if before is not None:
-        head = before.head
-    if before is not None and before.layer == "output":
-        extractor = before.backbone.copy_module()
-    else:
-        extractor = _cut_off_old_head(settings.backbone.copy_module(), rows, settings)
-    blocks = list_blocks(extractor.network, leave_out=_old_head_of(extractor))
-    extractor.requires_grad_(False)
-    if settings.backbone_lr:
-        set_trainable(extractor.network, settings.trainable, blocks)
+    extractor, blocks = assemble_backbone(settings, rows.X)
+    if settings.warm_start is not None:
+        head = settings.warm_start.head
     network = TransferNetwork(
         extractor,
         copy.deepcopy(head).requires_grad_(True),
@@ -315,28 +310,6 @@ def _assemble(rows, settings, head):
         autocast=settings.options.autocast,
     )
     return network, blocks
-
-
-def _cut_off_old_head(module, rows, settings):
-    """Return an extractor that ends below the source's own head, which stays as it is.
-
-    The end is found in eval mode and then fixed: in training, dropout would hide it.
-    """
-    old_head = find_old_head(module, settings.prepare(rows.X[:1]))
-    if old_head is None:
-        return FeatureExtractor(module, "output")
-    names = {layer: name for name, layer in module.named_modules()}
-    # A network that is one layer has no name for it.
-    return FeatureExtractor(
-        module, f"{names[old_head]}:input" if names[old_head] else "penultimate"
-    )
-
-
-def _old_head_of(extractor):
-    name, _, side = extractor.layer.partition(":")
-    if side == "input":
-        return [extractor.network.get_submodule(name)]
-    return [extractor.network] if extractor.layer == "penultimate" else []
 
 
 def _prepared(rows, settings, augment=None):
