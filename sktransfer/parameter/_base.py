@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -97,7 +98,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         return np.asarray([f"backbone_{i}" for i in range(width)], dtype=object)
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "module_")
+        return hasattr(self, "_model")
 
     # Inside of what restores the estimator, which would take callbacks away before their teardown.
     @with_callbacks
@@ -317,8 +318,9 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
 
     def _keep(self, model, name, network_input):
         self._model = model
-        exported = self._export_model(model)
-        self.module_ = exported.make_network(self._objective)
+        self._backbone_name, self._network_input = name, network_input
+        for made_of_the_model in ("module_", "backbone_"):
+            self.__dict__.pop(made_of_the_model, None)
         self.net_ = model.net
         self.history_ = [] if model.net is None else list(model.net.history)
         self.strategy_ = model.strategy
@@ -330,10 +332,18 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         self.oof_loss_ = evidence.oof_loss if evidence else {}
         self.transfer_gain_ = evidence.gains if evidence else {}
         self.temperature_ = evidence.temperatures if evidence else {model.main.name: 1.0}
-        self.backbone_ = Backbone(
-            exported.main.make_network(),
-            name=name,
-            input=network_input,
+
+    # Copies of the whole network, which a search over many candidates never asks for.
+    @functools.cached_property
+    def module_(self):
+        return self._export_model(self._model).make_network(self._objective)
+
+    @functools.cached_property
+    def backbone_(self):
+        return Backbone(
+            self._export_model(self._model).main.make_network(),
+            name=self._backbone_name,
+            input=self._network_input,
             classes=self._name_outputs(),
         )
 
@@ -359,7 +369,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
                 model = self._start_model(X, y, weight)
                 name, network_input = model.main.backbone.name, model.main.backbone.input
             else:
-                model, name, network_input = self._model, self.backbone_.name, self.backbone_.input
+                model, name, network_input = self._model, self._backbone_name, self._network_input
             if y.shape[1:] != self._target_shape:
                 raise ValueError(
                     f"Got y with rows of shape {y.shape[1:]}, but expected as many columns as at "
