@@ -6,7 +6,7 @@
     python dev.py lint        ruff, codespell and the order of the layers (fix: "lint --fix")
     python dev.py doctest     run the examples that stand in docstrings and in the user guide
     python dev.py examples    run examples/plot_*.py, or the named ones
-    python dev.py bench       run benchmarks/*.py, or the named ones
+    python dev.py bench       run benchmarks/*.py but those of hours, or the named ones
     python dev.py install     bring .venv up to date (the commands above do this by themselves)
     python dev.py venv        make .venv from nothing
 
@@ -34,6 +34,8 @@ UNFINISHED = VENV / "sktransfer-unfinished"
 DEMO = ROOT / "examples" / "plot_three_kinds_of_transfer.py"
 PICTURES = ROOT / "docs" / "images"
 OLDEST_PYTHON = (3, 11)
+# Hours; run only by name.
+LONG_BENCHMARKS = {"fine_tuning_quality"}
 
 
 def main(arguments):
@@ -132,7 +134,9 @@ def examples(arguments):
 def bench(arguments):
     folder = ROOT / "benchmarks"
     scripts = [folder / f"{Path(name).stem}.py" for name in arguments] or sorted(
-        script for script in folder.glob("*.py") if not script.name.startswith("_")
+        script
+        for script in folder.glob("*.py")
+        if not script.name.startswith("_") and script.stem not in LONG_BENCHMARKS
     )
     missing = [script.name for script in scripts if not script.exists()]
     if missing or not scripts:
