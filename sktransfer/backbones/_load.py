@@ -152,6 +152,7 @@ def _load_from_estimator(estimator):
     if not isinstance(backbone, Backbone):
         raise ValueError(
             f"Got backbone={type(estimator).__name__}, which is not fitted or has no backbone_; "
-            "expected a fitted sktransfer estimator that was given a backbone."
+            "expected a fitted sktransfer estimator that was given a backbone. A grid search "
+            "clones what it searches over, which is then not fitted: put estimator.backbone_ there."
         )
     return backbone

@@ -113,14 +113,19 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         with thread_limit(self.n_threads):
             settings = self._make_settings(objective, X, progress)
             if before is not None:
-                settings = settings.replace(warm_start=self._take_up(before))
+                settings = settings.replace(warm_start=self._take_up(before, settings.backbone))
             if self.strategy != "frozen" and settings.backbone.n_parameters:
+                # A row through the network says in plain words if it does not take it.
+                compute_activations(
+                    settings.backbone, X[:1], image_shape=self.image_shape, cache=False
+                )
                 settings = settings.replace(prefix=find_prefix(settings, X))
             features = self._compute_pretrained_features(settings, X)
             rows = LabelledRows(X, features, targets, weight / weight.mean())
             model = STRATEGIES[self.strategy].fit(rows, settings)
         if settings.options.checkpoints is not None:
             settings.options.checkpoints.clear()
+        self._started_from = settings.backbone, tuple(self.hidden_layer_sizes)
         name = f"{settings.backbone.name}, {model.main.strategy}"
         self._keep(model, name, settings.backbone.input)
         context.call_on_fit_task_end(estimator=self)
@@ -269,7 +274,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             adapters=self.adapters,
             augment=self.augment,
             early_stopping=stopping if self.early_stopping else None,
-            cache=self.cache,
+            cache=self.cache if isinstance(self.cache, str) else bool(self.cache),
         )
 
     def _find_source_head(self, backbone, objective, X):
@@ -336,10 +341,12 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
     # Copies of the whole network, which a search over many candidates never asks for.
     @functools.cached_property
     def module_(self):
+        check_is_fitted(self)
         return self._export_model(self._model).make_network(self._objective)
 
     @functools.cached_property
     def backbone_(self):
+        check_is_fitted(self)
         return Backbone(
             self._export_model(self._model).main.make_network(),
             name=self._backbone_name,
@@ -347,8 +354,11 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             classes=self._name_outputs(),
         )
 
-    def _take_up(self, before):
-        """Return the member that a warm start goes on with, if the task is the same."""
+    def _take_up(self, before, backbone):
+        """Return the member that a warm start goes on with, if the task is the same.
+
+        None if that does not use the backbone, so that fine-tuning begins anew.
+        """
         names = [estimator._name_outputs() for estimator in (before, self)]
         tasks = [(e._objective, e.input_shape_) for e in (before, self)]
         if tasks[0] != tasks[1] or not np.array_equal(*names):
@@ -358,7 +368,15 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
                 f"{before.input_shape_}, {before._objective.n_outputs} and {names[0]}; expected "
                 "the same, or warm_start=False."
             )
-        return before._model.main
+        started_from = backbone, tuple(self.hidden_layer_sizes)
+        if before._started_from != started_from:
+            raise ValueError(
+                f"Got warm_start=True with backbone={backbone!r} and hidden_layer_sizes="
+                f"{started_from[1]}, but the last fit had {before._started_from[0]!r} and "
+                f"{before._started_from[1]}; expected the same, or warm_start=False."
+            )
+        member = before._model.main
+        return None if member.strategy == "no_transfer" else member
 
     def _partial_fit(self, X, y, sample_weight):
         is_first = not self.__sklearn_is_fitted__()
@@ -392,6 +410,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         head = make_random_head(rows, settings)
         if settings.source_head is not None:
             head = settings.source_head.make_head(head.rescale)
+        self._started_from = settings.backbone, tuple(self.hidden_layer_sizes)
         return FittedModel((Member.frozen("frozen", settings.backbone, head, self.cache),))
 
     def _update_member(self, member, X, targets, weight):

@@ -27,7 +27,9 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
     Parameters
     ----------
     backbone : str, path, torch.nn.Module, Backbone or fitted estimator, default=None
-        See `load_backbone`. It is never changed. None: the features are the input.
+        See `load_backbone`. It is never changed. A fully connected layer at its very end is taken
+        for the source's own head and left out, see the user guide. None: the features are the
+        input, and there is nothing to transfer or to guard.
     strategy : {"auto", "frozen", "fine_tune"}, default="auto"
         - ``"frozen"``: a head on the backbone's features, each row's features computed once; a
           linear head is a convex problem, its penalty chosen by cross-validation.
@@ -90,7 +92,8 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         before.
     early_stopping : bool, default=False
         Hold out rows, fine-tune on the others until the loss on the held-out ones has not fallen
-        for some epochs, then fine-tune on all rows for the best number of epochs.
+        for some epochs, then fine-tune on all rows for the best number of epochs,
+        ``len(history_)``.
     validation_fraction : float, default=0.15
         Share of the rows that early stopping holds out.
     n_iter_no_change : int, default=5
@@ -106,8 +109,9 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         `FeatureTransferTransformer`. True: a warning says why where the latter cannot be cached.
     checkpoint_dir : path-like, default=None
         A fit that is cut off and started again with the same data, parameters and folder goes on
-        where it was, to the same weights. Its files are removed once it is complete. Wants a
-        ``random_state``.
+        where it was, to the same weights. Its files are removed once it is complete; those of a
+        fit that is never taken up again stay. An error without ``random_state``. skorch callbacks
+        with a state of their own begin it anew.
     checkpoint_every : int, default=50
         Steps between two checkpoints.
     device : str, default="auto"
@@ -120,9 +124,12 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         gives the same result in every process: the same bits where features were computed in the
         same batches, else equal to about 1e-6 (see `FeatureTransferTransformer`).
     callbacks : list of skorch callbacks, default=None
-        Copied, then given to the training loop. scikit-learn's own go to ``set_callbacks``.
+        Copied, then given to the training loop; read them from ``net_.callbacks_``. They see
+        training losses, not predictions: `skorch.callbacks.EarlyStopping` wants
+        ``monitor="train_loss"``. scikit-learn's own go to ``set_callbacks``.
     warm_start : bool, default=False
-        ``strategy="fine_tune"`` goes on from the weights of the last fit.
+        ``strategy="fine_tune"`` goes on from the weights of the last fit; the other strategies
+        begin anew.
     verbose : int, default=0
         1 prints skorch's table of epochs.
     random_state : int, RandomState instance or None, default=None
@@ -142,7 +149,8 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         logits out.
     backbone_ : Backbone
         The network of the largest weight with its head, as a backbone: ready for the next
-        transfer.
+        transfer. Of an average it is one part, and predicts as that part does; where all of the
+        weight is on "no_transfer", it is the linear model on the input.
     net_ : skorch.NeuralNet or None
         What trained that network, without the moments of its optimizer; None for a linear head on
         a frozen backbone.
@@ -172,7 +180,7 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         (blocks between it and the head).
     prefix_ : str or None
         Name of the layer up to which the network ran once per row, "the whole backbone", or why
-        there is none.
+        there is none. None without a backbone.
 
     References
     ----------
@@ -313,12 +321,22 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         self : object
         """
         with restored_on_error(self):
-            if classes is not None and not self.__sklearn_is_fitted__():
-                self._announced_classes = np.unique(classes)
+            if classes is not None:
+                self._announce(np.unique(classes))
             try:
                 return self._partial_fit(X, y, sample_weight)
             finally:
                 vars(self).pop("_announced_classes", None)
+
+    def _announce(self, classes):
+        if self.__sklearn_is_fitted__():
+            if not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"Got classes={classes.tolist()}, but expected those of the first call: "
+                    f"{self.classes_.tolist()}."
+                )
+            return
+        self._announced_classes = classes
 
     @property
     def _is_multilabel(self):

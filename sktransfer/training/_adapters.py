@@ -123,7 +123,12 @@ class LowRankAdapters:
         try:
             # Takes seconds, since it imports transformers.
             import peft
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name != "peft":
+                raise ImportError(
+                    f"Got adapters={self!r}, but the peft package that is installed cannot be "
+                    f"imported: {error}"
+                ) from error
             raise ImportError(
                 f"Got adapters={self!r}, which needs the peft package; "
                 'pip install "sktransfer[peft]".'

@@ -129,7 +129,7 @@ class FromLinearProbe(Candidate):
         return Variants(makers, trained.net, trained.groups, trained.prefix)
 
     def suits(self, settings):
-        return settings.backbone_lr > 0
+        return settings.moves_backbone
 
 
 class FromRandomHead(Candidate):
@@ -147,7 +147,7 @@ class FromRandomHead(Candidate):
         return Variants(makers, trained.net, trained.groups, trained.prefix)
 
     def suits(self, settings):
-        return settings.backbone_lr > 0
+        return settings.moves_backbone
 
 
 def _share_budget(settings):

@@ -30,8 +30,14 @@ class CheckpointFolder:
     """
 
     def __init__(self, path, every):
-        self.path, self.every = pathlib.Path(path).expanduser(), every
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path, self.every = pathlib.Path(path).expanduser(), every
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (OSError, TypeError) as error:
+            raise ValueError(
+                f"Got checkpoint_dir={path!r}, but expected the path of a folder that is there or "
+                f"can be made: {error}"
+            ) from error
         self._used = set()
 
     def file_of(self, network, rows, description):

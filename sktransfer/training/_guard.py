@@ -19,12 +19,15 @@ from sktransfer.training._candidates import (
     fit_probe,
 )
 from sktransfer.training._members import FittedModel, average_outputs
+from sktransfer.training._objectives import split_distinct
 from sktransfer.training._stacking import HeldOut, fit_temperature, fit_weights
 from sktransfer.training._strategies import Frozen
 
 N_FOLDS = 3
 # Candidates of less weight are left out of the average: they cost predictions more than they give.
 _LEAST_WEIGHT = 0.05
+# Transfer that loses less than this is not worth a warning.
+_LEAST_LOSS = 1e-3
 # The prior on the weights is worth so many rows; from so many rows on, fine-tuned candidates have
 # more than half of their share of it.
 _PRIOR_ROWS, _TRUSTED_FROM = 5.0, 20.0
@@ -89,7 +92,9 @@ class Guarded:
     )
 
     def fit(self, rows, settings):
-        folds = settings.objective.folds(rows.targets, N_FOLDS, settings.seed)
+        folds = split_distinct(
+            settings.objective, rows.targets, rows.features, N_FOLDS, settings.seed
+        )
         if not folds or not settings.backbone.n_parameters:
             return Frozen().fit(rows, settings)
         # A warm start has seen all rows, also those that are to be held out.
@@ -175,7 +180,11 @@ def _weigh(outputs, weights, temperatures, held_out, rows, settings, folds):
     oof_loss["average"] = held_out.mean_loss(average)
     used = {name: temperatures[name] for name in weights}
     evidence = Evidence(oof_loss, weights, gains, used)
-    losing = {name: gain for name, gain in gains.items() if gain.mean < -gain.standard_error}
+    losing = {
+        name: gain
+        for name, gain in gains.items()
+        if gain.mean < -max(gain.standard_error, _LEAST_LOSS)
+    }
     if losing:
         _warn(losing, held_out.mean_loss(with_transfer), evidence, objective)
     return evidence

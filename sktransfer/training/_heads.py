@@ -83,7 +83,7 @@ def update_head(head, rows, objective, *, lr, weight_decay, batch_size="auto", s
     """
     head = copy.deepcopy(head).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
-    batch_size = choose_batch_size(len(rows)) if batch_size == "auto" else batch_size
+    batch_size = choose_batch_size(len(rows)) if batch_size == "auto" else int(batch_size)
     with seeded(seed):
         for features, (targets, weight) in ShuffledBatches(rows, batch_size, seed):
             optimizer.zero_grad()

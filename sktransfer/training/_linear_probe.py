@@ -7,6 +7,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from sktransfer.training._heads import measure_scale
+from sktransfer.training._objectives import split_distinct
 from sktransfer.training._solvers import EXACT, ROUGH
 
 _N_FOLDS = 5
@@ -121,7 +122,7 @@ class _Problem:
 
     def choose_penalty(self, penalties, usual, seed, patience):
         """Return the penalty of the lowest held-out loss, and that; ``usual`` and None without."""
-        folds = self.objective.folds(self.targets, _N_FOLDS, seed)
+        folds = split_distinct(self.objective, self.targets, self.features, _N_FOLDS, seed)
         folds = [(train, test) for train, test in folds if self.weight[train].any()]
         if not folds:
             return usual, None

@@ -203,7 +203,7 @@ def train_network(
     """
     n_rows = len(rows) if budget_of is None else budget_of
     batch_size = options.batch_size
-    batch_size = choose_batch_size(n_rows) if batch_size == "auto" else batch_size
+    batch_size = choose_batch_size(n_rows) if batch_size == "auto" else int(batch_size)
     max_epochs = options.max_epochs
     if max_epochs is None:
         max_epochs = choose_epochs(count_batches(n_rows, batch_size), min_steps=min_steps)
@@ -334,7 +334,8 @@ def _stopped_early(net):
 
 def _check_finite(net):
     losses = net.history[:, "train_loss"] if net.history else [0.0]
-    finite = all(torch.isfinite(p).all() for p in net.module_.parameters())
+    trained = (p for group in net.optimizer_.param_groups for p in group["params"])
+    finite = all(torch.isfinite(p).all() for p in trained)
     if not finite or not math.isfinite(losses[-1]):
         shown = np.round(losses[-3:], 3).tolist()
         raise ValueError(

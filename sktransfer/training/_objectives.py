@@ -69,6 +69,32 @@ class Objective:
         return list(folds.split(np.zeros(len(targets))))
 
 
+def split_distinct(objective, targets, rows, n_folds, seed):
+    """Return `Objective.folds` in which equal rows are held out together.
+
+    A copy of a held-out row in the training part would make its prediction look better than it is.
+
+    Parameters
+    ----------
+    objective : Objective
+    targets : ndarray of shape (n, n_outputs)
+    rows : ndarray of shape (n, ...)
+        What is compared.
+    n_folds, seed : int
+    """
+    first, group = {}, []
+    for i, row in enumerate(rows):
+        group.append(first.setdefault(row.tobytes(), i))
+    distinct = np.array(sorted(first.values()))
+    folds = objective.folds(targets[distinct], n_folds, seed)
+    if len(distinct) == len(rows):
+        return folds
+    group = np.array(group)
+    return [
+        tuple(np.flatnonzero(np.isin(group, distinct[part])) for part in fold) for fold in folds
+    ]
+
+
 class Multiclass(Objective):
     """Each row belongs to one class; targets are one-hot, outputs are logits."""
 

@@ -28,7 +28,24 @@ from sktransfer.utils._validation import (
 class Penalty:
     """Base of the penalties: immutable descriptions, which know no network until training starts.
 
-    One penalty may be attached to any number of networks, and a network may have several.
+    One penalty may be attached to any number of networks, and a network may have several. Your own
+    is a subclass with `attached`, a context manager.
+
+    Examples
+    --------
+    >>> import contextlib
+    >>> from sktransfer.training import Penalty
+    >>> class SmallFeatures(Penalty):
+    ...     @contextlib.contextmanager
+    ...     def attached(self, network, rows):
+    ...         kept = []
+    ...         hook = network.backbone.register_forward_hook(
+    ...             lambda layer, inputs, features: kept.append(features)
+    ...         )
+    ...         try:
+    ...             yield lambda: 1e-3 * kept.pop().square().mean()
+    ...         finally:
+    ...             hook.remove()
     """
 
     # Whether it needs the whole backbone to run in each step, also the layers that are frozen.

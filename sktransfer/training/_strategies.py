@@ -18,6 +18,7 @@ from sktransfer.training._heads import make_head, make_head_from_probe, measure_
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import FittedModel, Member
 from sktransfer.training._net import TrainingOptions, TransferNetwork, train_network
+from sktransfer.training._objectives import split_distinct
 from sktransfer.training._prefix import WHOLE_BACKBONE, Prefix, split_off_prefix
 from sktransfer.training._schedules import HEAD_STEPS
 from sktransfer.training._source_head import SourceHead
@@ -85,6 +86,12 @@ class Settings:
     @property
     def objective(self):
         return self.options.objective
+
+    @property
+    def moves_backbone(self):
+        """Whether anything but the head is trained."""
+        is_frozen = self.prefix is not None and self.prefix.reason == WHOLE_BACKBONE
+        return self.backbone_lr > 0 and not is_frozen
 
     @property
     def seed(self):
@@ -248,7 +255,7 @@ def _choose_epochs(rows, settings, head):
     """Return after how many epochs the loss on held-out rows was lowest."""
     stopping = settings.early_stopping
     n_folds = max(2, round(1 / stopping.share))
-    folds = settings.objective.folds(rows.targets, n_folds, settings.seed)
+    folds = split_distinct(settings.objective, rows.targets, rows.features, n_folds, settings.seed)
     if not folds:
         return None
     train, test = folds[0]

@@ -24,7 +24,7 @@ def list_options(options, limit=12):
 
 def check_option(name, value, options):
     """Raise unless ``value`` is one of ``options``."""
-    if not (isinstance(value, str | bool) and value in options):
+    if not (isinstance(value, str | bool | np.bool_) and value in options):
         raise ValueError(
             f"Got {name}={value!r}, but expected one of {list_options(options)}."
             + (suggest(value, options) if isinstance(value, str) else "")

@@ -408,3 +408,60 @@ def test_a_head_that_a_softmax_follows_stays_out_of_fine_tuning(few):
     assert classifier.transform(X).shape == (60, 16)
     frozen = [g for g in classifier.param_groups_ if g["lr"] == 0]
     assert [name.split(".")[-2] for g in frozen for name in g["parameter_names"]] == ["3", "3"]
+
+
+def test_copies_of_noise_are_no_evidence(backbone, digits):
+    X = digits[0][:40]
+    y = np.random.default_rng(0).integers(0, 2, size=40)
+    rows = np.repeat(np.arange(40), 3)
+    classifier = make_classifier(backbone, strategy="auto").fit(X[rows], y[rows])
+    assert classifier.oof_loss_["average"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [({}, {"hidden_layer_sizes": (4,)}), ({}, {"backbone": nn.Flatten()})]
+)
+def test_a_warm_start_goes_on_with_the_same_network_only(backbone, few, first, second):
+    classifier = make_classifier(backbone, strategy="fine_tune", warm_start=True, **first)
+    classifier.fit(*few).set_params(**second)
+    with pytest.raises(ValueError, match="Got warm_start=True with backbone="):
+        classifier.fit(*few)
+
+
+def test_a_warm_start_after_no_transfer_begins_anew(backbone, digits):
+    X, y = digits[0][:150], digits[1][:150]
+    classifier = make_classifier(backbone, strategy="auto", warm_start=True).fit(X, y)
+    assert classifier.weights_["no_transfer"] > 0.5
+    assert classifier.set_params(strategy="fine_tune").fit(X, y).strategy_ == "fine_tune"
+
+
+def test_numbers_and_answers_of_numpy_are_numbers_and_answers(backbone, few):
+    grid = {"batch_size": np.array([8, 16]), "freeze_norm": np.array([True, False])}
+    search = GridSearchCV(make_classifier(backbone, strategy="fine_tune"), grid, cv=2)
+    assert np.isfinite(search.fit(*few).cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_rows_that_a_network_does_not_take_are_shown(few, strategy):
+    classifier = make_classifier(nn.Sequential(nn.Linear(64, 8), nn.ReLU()), strategy=strategy)
+    with pytest.raises(ValueError, match=r"rows of shape \(8, 8\), which reached the network"):
+        classifier.fit(*few)
+
+
+def test_a_source_head_that_is_left_out_may_hold_anything(small_network, few):
+    small_network.fc.weight.data.fill_(float("nan"))
+    classifier = make_classifier(small_network, strategy="fine_tune").fit(*few)
+    assert np.isfinite(classifier.predict_proba(few[0])).all()
+
+
+def test_a_backbone_of_which_nothing_is_left_has_no_fine_tuned_candidates(few):
+    X, y = few
+    classifier = make_classifier(nn.Linear(64, 8), strategy="auto").fit(X.reshape(60, 64), y)
+    assert not any(name.startswith("fine_tune") for name in classifier.oof_loss_)
+
+
+def test_a_folder_that_cannot_be_is_an_error(backbone, few, tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", 3):
+        with pytest.raises(ValueError, match="Got checkpoint_dir=.* expected the path of a folder"):
+            make_classifier(backbone, checkpoint_dir=folder).fit(*few)

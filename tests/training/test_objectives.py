@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sktransfer.training._objectives import Multiclass, Multilabel, Regression
+from sktransfer.training._objectives import Multiclass, Multilabel, Regression, split_distinct
 
 OBJECTIVES = [Multiclass(3), Multilabel(3), Regression(3)]
 
@@ -53,3 +53,19 @@ def test_class_losses_take_mixed_targets():
     ends = [Multiclass(2).losses(outputs, torch.tensor([t])) for t in ([1.0, 0.0], [0.0, 1.0])]
     mixed = Multiclass(2).losses(outputs, torch.tensor([[0.3, 0.7]]))
     torch.testing.assert_close(mixed, 0.3 * ends[0] + 0.7 * ends[1])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_copies_of_a_row_are_held_out_together(objective):
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    rows = np.random.default_rng(1).permutation(np.repeat(np.arange(12), 3))
+    targets = Multiclass(3).encode(np.arange(12) % 3)
+    folds = split_distinct(objective, targets[rows], X[rows], 3, seed=0)
+    held_out = np.concatenate([test for _, test in folds])
+    assert sorted(held_out) == list(range(36))
+    for train, test in folds:
+        assert not set(rows[train]) & set(rows[test])
+    plain = split_distinct(objective, targets, X, 3, seed=0)
+    expected = objective.folds(targets, 3, seed=0)
+    for fold, other in zip(plain, expected, strict=True):
+        np.testing.assert_array_equal(fold[1], other[1])
