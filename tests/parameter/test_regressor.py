@@ -154,7 +154,8 @@ def test_grid_search_in_two_processes(backbone, few):
         .cv_results_["mean_test_score"]
         for n_jobs in (None, 2)
     ]
-    np.testing.assert_array_equal(*scores)
+    # Features of a row are equal to rounding, not to the bit, in batches of other rows.
+    np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 5])
