@@ -48,7 +48,7 @@ def _describe_module(module):
     yield from _describe_class(type(module))
     for key, value in sorted(vars(module).items()):
         if key not in _OWN:
-            yield f"{key}={_describe(value)}"
+            yield f"{key}={describe_value(value)}"
 
 
 def _describe_class(kind):
@@ -57,7 +57,7 @@ def _describe_class(kind):
         if base is not object and not _is_known(base.__module__):
             for name, value in sorted(vars(base).items()):
                 if name not in ("__dict__", "__weakref__", "__doc__", "__module__"):
-                    yield f"{name}:{_describe(value)}"
+                    yield f"{name}:{describe_value(value)}"
 
 
 def _is_known(module_name):
@@ -69,7 +69,7 @@ _CONTAINERS = (types.FunctionType, torch.Tensor, np.ndarray, list, tuple, dict, 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType)
 
 
-def _describe(value, depth=0):
+def describe_value(value, depth=0):
     """Return a text that is equal for equal values, in any process."""
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -79,7 +79,7 @@ def _describe(value, depth=0):
         return f"{value.dtype}{value.shape}{hashlib.blake2b(value.tobytes()).hexdigest()}"
     if depth > 8:
         return type(value).__qualname__
-    inner = functools.partial(_describe, depth=depth + 1)
+    inner = functools.partial(describe_value, depth=depth + 1)
     if isinstance(value, list | tuple):
         return f"{type(value).__qualname__}({', '.join(map(inner, value))})"
     if isinstance(value, set | frozenset):

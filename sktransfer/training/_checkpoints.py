@@ -9,7 +9,7 @@ import torch
 from skorch.callbacks import Callback, PassthroughScoring
 from skorch.history import History
 
-from sktransfer.backbones._fingerprint import _describe, digest_network, digest_tensors
+from sktransfer.backbones._fingerprint import describe_value, digest_network, digest_tensors
 from sktransfer.backbones._weights_file import read_tensors, write_tensors
 
 _FORMAT = "sktransfer-checkpoint-1"
@@ -49,9 +49,9 @@ class CheckpointFolder:
             digest_network(network, None),
             digest_tensors({"targets": rows.targets, "weight": rows.sample_weight}),
             # How rows are prepared shows in the first one.
-            _describe((rows.X, np.asarray(rows.prepare(first)), augment)),
+            describe_value((rows.X, np.asarray(rows.prepare(first)), augment)),
             # Not by repr, which for many objects is their address.
-            _describe(description),
+            describe_value(description),
             torch.__version__,
         ]
         digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

@@ -133,7 +133,7 @@ class FittedModel:
     weights : tuple of float, default=(1.0,)
         Sum to one.
     net : TransferNet or None
-        What trained the first member that was trained.
+        What trained the main member.
     param_groups : list of dict
     prefix : str or None
         What of the backbone ran once per row, see `split_off_prefix`.
