@@ -123,13 +123,15 @@ class _Forward:
         """Return the digests of all rows as the network reads them.
 
         Bytes are digested as such: there are a quarter as many of them as of float32, and they
-        need not be prepared where all rows are in the cache.
+        need not be prepared where all rows are in the cache. Channels are last, as image files
+        have them, so that those are not copied.
         """
         digests = []
         for start in range(0, len(self.X), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             if self.X.dtype == np.uint8:
                 rows = self.backbone.input.lay_out(self.X[chunk], self.image_shape)
+                rows = np.moveaxis(rows, 1, -1)
             else:
                 rows = self.prepare(chunk)
             digests += digest_rows(rows)

@@ -36,9 +36,14 @@ def digest_rows(rows):
     -------
     digests : list of bytes
     """
-    salt = f"{rows.dtype.str}{rows.shape[1:]}".encode()
-    flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
-    return [hashlib.blake2b(salt + row.tobytes(), digest_size=16).digest() for row in flat]
+    salted = hashlib.blake2b(f"{rows.dtype.str}{rows.shape[1:]}".encode(), digest_size=16)
+    return [_digest(row, salted) for row in np.ascontiguousarray(rows).reshape(len(rows), -1)]
+
+
+def _digest(row, salted):
+    digest = salted.copy()
+    digest.update(row)
+    return digest.digest()
 
 
 class RowStore:

@@ -138,7 +138,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         # Rows without weight count nowhere, neither in folds nor in budgets of steps.
         if reset:
             self._target_shape = y.shape[1:]
-        return X[weight > 0], y[weight > 0], weight[weight > 0]
+        counts = weight > 0
+        return (X, y, weight) if counts.all() else (X[counts], y[counts], weight[counts])
 
     def _check_Xy(self, X, y, *, reset):
         if y is None:
