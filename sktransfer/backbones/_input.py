@@ -5,7 +5,9 @@ import math
 
 import numpy as np
 
-from sktransfer.utils._validation import check_count, check_number
+from sktransfer.utils._validation import check_count, check_number, check_option
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,13 @@ class NetworkInput:
     mean, std : tuple of float, default=None
         Per channel (or one value for all): the images become ``(image - mean) / std``, after
         images of dtype uint8 have been divided by 255.
+    resize : int or (height, width), default=None
+        Size in pixels that images get first: an integer is for the shorter side, the other one
+        keeps the proportion. None leaves them as they are.
+    crop : int or (height, width), default=None
+        Size of the part in the middle that is then cut out. None keeps all.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
+        How images are resized; all but "nearest" average what becomes one pixel.
 
     Examples
     --------
@@ -35,6 +44,9 @@ class NetworkInput:
     min_size: int = 1
     mean: tuple | None = None
     std: tuple | None = None
+    resize: int | tuple | None = None
+    crop: int | tuple | None = None
+    interpolation: str = "bilinear"
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -51,6 +63,9 @@ class NetworkInput:
             self._check_per_channel(name, getattr(self, name))
         if self.std is not None and not all(v > 0 for v in self.std):
             raise ValueError(f"Got std={self.std!r}, but expected numbers > 0.")
+        for name in ("resize", "crop"):
+            object.__setattr__(self, name, _check_size(name, getattr(self, name)))
+        check_option("interpolation", self.interpolation, INTERPOLATIONS)
 
     def _check_per_channel(self, name, values):
         if values is None or (len(values) == 1 and self.channels != 0):
@@ -161,6 +176,20 @@ class NetworkInput:
                 return False
         # Where the shape cannot tell, the shorter side is the channels; torch's order if equal.
         return row[0] <= row[2]
+
+
+def _check_size(name, size):
+    """Return a size in pixels: None, a number, or (height, width) as a tuple of two."""
+    if size is None:
+        return None
+    if np.ndim(size) == 0:
+        check_count(name, size)
+        return int(size)
+    if np.shape(size) != (2,):
+        raise ValueError(f"Got {name}={size!r}, but expected a number or (height, width).")
+    for length in size:
+        check_count(name, length)
+    return tuple(int(length) for length in size)
 
 
 @dataclasses.dataclass(frozen=True)
