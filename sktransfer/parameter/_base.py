@@ -348,6 +348,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
     @functools.cached_property
     def backbone_(self):
         check_is_fitted(self)
+        if self._model.main.strategy == "no_transfer":
+            return self._started_from[0]
         return Backbone(
             self._export_model(self._model).main.make_network(),
             name=self._backbone_name,

@@ -150,12 +150,13 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
     backbone_ : Backbone
         The network of the largest weight with its head, as a backbone: ready for the next
         transfer. Of an average it is one part, and predicts as that part does; where all of the
-        weight is on "no_transfer", it is the linear model on the input.
+        weight is on "no_transfer", it is the backbone that was passed.
     net_ : skorch.NeuralNet or None
         What trained that network, without the moments of its optimizer; None for a linear head on
         a frozen backbone.
     history_ : list of dict
-        One record per epoch of ``net_``; empty without one.
+        One record per epoch of ``net_``; empty without one. With early stopping ``valid_loss`` is
+        that of the held-out rows while these were held out.
     strategy_ : {"frozen", "fine_tune", "no_transfer", "average"}
         What predictions come from: one of these, or an average of several.
     alpha_ : float
@@ -393,7 +394,7 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         """Return the weights of rows times those of their classes."""
         weight = super()._compute_weights(X, y, sample_weight)
         if self.class_weight is not None:
-            self._check_class_weight()
+            self._check_class_weight(y)
             weight = weight * compute_sample_weight(self.class_weight, y)
         if not weight.any():
             raise ValueError(
@@ -402,10 +403,17 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
             )
         return weight
 
-    def _check_class_weight(self):
+    def _check_class_weight(self, y):
         if isinstance(self.class_weight, dict):
             for label, weight in self.class_weight.items():
                 check_number(f"class_weight[{label!r}]", weight, low=0)
+            classes = np.unique(y).tolist()
+            unknown = [label for label in self.class_weight if label not in classes]
+            if unknown and not self.class_weight.keys() >= set(classes):
+                raise ValueError(
+                    f"Got class_weight={self.class_weight!r}, which weighs {unknown!r}, but the "
+                    f"classes of y are {classes!r}."
+                )
         elif self.class_weight != "balanced":
             raise ValueError(
                 f"Got class_weight={self.class_weight!r}, but expected 'balanced', a dict of "

@@ -140,12 +140,13 @@ class ParameterTransferRegressor(RegressorMixin, BaseParameterTransfer):
     backbone_ : Backbone
         The network of the largest weight with its head, as a backbone: ready for the next
         transfer. Of an average it is one part, and predicts as that part does; where all of the
-        weight is on "no_transfer", it is the linear model on the input.
+        weight is on "no_transfer", it is the backbone that was passed.
     net_ : skorch.NeuralNet or None
         What trained that network, without the moments of its optimizer; None for a linear head on
         a frozen backbone.
     history_ : list of dict
-        One record per epoch of ``net_``; empty without one.
+        One record per epoch of ``net_``; empty without one. With early stopping ``valid_loss`` is
+        that of the held-out rows while these were held out.
     strategy_ : {"frozen", "fine_tune", "no_transfer", "average"}
         What predictions come from: one of these, or an average of several.
     alpha_ : float

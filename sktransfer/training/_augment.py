@@ -46,6 +46,10 @@ def augment_batch(augmentation, images, targets=None, weights=None):
             f"Got {got} from augment={augmentation!r}, but expected a tensor of shape "
             f"{tuple(shape)}, that of the batch that it was given."
         )
+    if not torch.isfinite(images).all():
+        raise ValueError(
+            f"Got NaN or infinity from augment={augmentation!r}, but expected finite images."
+        )
     return images, targets, weights
 
 

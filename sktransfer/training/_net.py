@@ -117,7 +117,14 @@ class TransferNet(NeuralNet):
 
     def get_loss(self, *args, **kwargs):
         loss = super().get_loss(*args, **kwargs)
-        return loss + sum(term() for term in self.penalty_terms) if self.penalty_terms else loss
+        for penalty, term in self.penalty_terms:
+            value = torch.as_tensor(term())
+            if not torch.isfinite(value):
+                raise ValueError(
+                    f"Got {value.item()} from penalty={penalty!r}, but expected a finite number."
+                )
+            loss = loss + value
+        return loss
 
     def forget_training(self):
         """Keep weights and history; drop what only the training needs."""
@@ -249,7 +256,7 @@ def train_network(
             verbose=options.verbose,
         ).initialize()
         net.penalty_terms = [
-            stack.enter_context(p.attached(network, rows)) for p in options.penalties
+            (p, stack.enter_context(p.attached(network, rows))) for p in options.penalties
         ]
         # Not `partial_fit`, which swallows KeyboardInterrupt and returns a half-trained network.
         net.notify("on_train_begin", X=rows, y=None)

@@ -46,8 +46,8 @@ class HeldOutStopping(Callback):
 
     def _find_best_epoch(self, net):
         # From the history, which survives where a training is cut off and goes on.
-        losses = [self.start_loss, *net.history[:, "valid_loss"]]
-        self.best_epoch = int(np.nanargmin(losses))
+        self.losses = [self.start_loss, *net.history[:, "valid_loss"]]
+        self.best_epoch = int(np.nanargmin(self.losses))
 
     def measure(self, net):
         """Return the weighted mean loss of the held-out rows."""

@@ -245,14 +245,18 @@ def fine_tune(rows, settings, head=None):
         head, _ = fit_head(rows, settings)
     elif head is None:
         head = make_random_head(rows, settings)
-    stop = None
+    watch = None
     if settings.early_stopping is not None:
-        stop = _choose_epochs(rows, settings, head)
-    return _train(rows, settings, head, stop)
+        watch = _watch_held_out(rows, settings, head)
+    trained = _train(rows, settings, head, watch and watch.best_epoch)
+    if watch is not None:
+        for epoch, loss in zip(trained.net.history, watch.losses[1:], strict=False):
+            epoch["valid_loss"] = loss
+    return trained
 
 
-def _choose_epochs(rows, settings, head):
-    """Return after how many epochs the loss on held-out rows was lowest."""
+def _watch_held_out(rows, settings, head):
+    """Train on a part of the rows, and return what was seen on the others; None if too few."""
     stopping = settings.early_stopping
     n_folds = max(2, round(1 / stopping.share))
     folds = split_distinct(settings.objective, rows.targets, rows.features, n_folds, settings.seed)
@@ -266,7 +270,7 @@ def _choose_epochs(rows, settings, head):
         head, _ = fit_head(seen, settings)
     budget = len(rows) if settings.budget_of is None else settings.budget_of
     _train(seen, settings.replace(budget_of=budget), head, watch)
-    return watch.best_epoch
+    return watch
 
 
 def _train(rows, settings, head, stop=None):

@@ -150,7 +150,9 @@ def _choose(module, trainable, blocks):
         norms = {name for name, part in modules.items() if isinstance(part, NORM_LAYERS)}
         return {first for name, first in names.items() if name.rpartition(".")[0] in norms}
     chosen = set()
-    layers = [name for name in modules if name]
+    # Neither layers without weights nor the old head can be meant.
+    in_blocks = {part for block in blocks for n in block.parameter_names for part in _parents(n)}
+    layers = [name for name in modules if name in in_blocks]
     for pattern in trainable:
         found = {
             first

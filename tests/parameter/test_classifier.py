@@ -287,6 +287,7 @@ def test_random_heads_start_elsewhere(backbone, few):
         ({"class_weight": "equal"}, "Got class_weight='equal', but expected 'balanced'"),
         ({"class_weight": {0: -1}}, r"Got class_weight\[0\]=-1"),
         ({"class_weight": dict.fromkeys(range(10), 0)}, "every row without weight"),
+        ({"class_weight": {99: 1}}, r"Got class_weight={99: 1}, which weighs \[99\], but"),
     ],
 )
 def test_wrong_parameters(backbone, few, parameters, message):
@@ -433,6 +434,15 @@ def test_a_warm_start_after_no_transfer_begins_anew(backbone, digits):
     classifier = make_classifier(backbone, strategy="auto", warm_start=True).fit(X, y)
     assert classifier.weights_["no_transfer"] > 0.5
     assert classifier.set_params(strategy="fine_tune").fit(X, y).strategy_ == "fine_tune"
+
+
+def test_where_transfer_is_of_no_use_the_next_transfer_gets_the_backbone_itself(digits):
+    X, y = digits[0][:150], digits[1][:150]
+    blind = Backbone(nn.Sequential(nn.Flatten(), nn.Linear(64, 2), nn.Linear(2, 2)))
+    with pytest.warns(NegativeTransferWarning):
+        classifier = make_classifier(blind, strategy="auto").fit(X, y)
+    assert classifier.strategy_ == "no_transfer"
+    assert classifier.backbone_ is blind
 
 
 def test_numbers_and_answers_of_numpy_are_numbers_and_answers(backbone, few):

@@ -261,6 +261,11 @@ def test_an_augmentation_may_not_change_the_shape():
         augment_batch(lambda images: images[..., 1:], make_images())
 
 
+def test_an_augmentation_may_not_make_numbers_up():
+    with pytest.raises(ValueError, match="Got NaN or infinity from augment="):
+        augment_batch(lambda images: images / 0, make_images())
+
+
 def test_characters_are_not_flipped():
     steps = default_image_augmentation(flip=False).steps
     assert steps == default_image_augmentation().steps[1:]

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from sktransfer.training._net import (
     train_network,
 )
 from sktransfer.training._objectives import Multiclass
+from sktransfer.training._penalties import Penalty
 from sktransfer.training._trainable import describe_param_groups
 
 rng = np.random.default_rng(0)
@@ -128,3 +131,14 @@ def test_divergence_is_an_error(network):
     weight = np.full(24, 1e38)
     with pytest.raises(ValueError, match="diverged.*smaller head_lr"):
         train(network, weight=weight)
+
+
+class Undefined(Penalty):
+    @contextlib.contextmanager
+    def attached(self, network, rows):
+        yield lambda: torch.tensor(0.0) / 0
+
+
+def test_a_penalty_that_is_no_number_is_named(network):
+    with pytest.raises(ValueError, match="Got nan from penalty=.*Undefined"):
+        train(network, penalties=(Undefined(),))
