@@ -77,3 +77,45 @@ def _holds_blocks(module):
     is_plain = all(isinstance(c, NORM_LAYERS) or not list(c.parameters()) for c in rest)
     are_alike = len(stacks) == 1 and len({type(block) for block in stacks[0]}) == 1
     return are_alike and is_plain and len(list(stacks[0][0].children())) > 0
+
+
+def list_block_outputs(module, leave_out=()):
+    """Return the names of the layers that give the activations of the blocks, in order.
+
+    Within an `nn.Sequential` that is the last layer before the next block that is a normalisation,
+    an activation function or the like, since there the order is known; elsewhere the block itself.
+
+    Parameters
+    ----------
+    module : nn.Module
+    leave_out : collection of nn.Module
+        See `list_blocks`.
+    """
+    names = [block.name for block in list_blocks(module, leave_out) if not _is_bare(block)]
+    # A network that is one layer has no name in itself.
+    return [_follow_to_the_end(module, name) for name in names if name]
+
+
+def _is_bare(block):
+    """Tell whether these are parameters that the network holds itself, which give nothing."""
+    start = f"{block.name}." if block.name else ""
+    return not any(name.startswith(start) for name in block.parameter_names)
+
+
+def _follow_to_the_end(module, name):
+    parent, _, own = name.rpartition(".")
+    container = module.get_submodule(parent)
+    if not isinstance(container, nn.Sequential):
+        return name
+    siblings = list(container.named_children())
+    place = [sibling for sibling, _ in siblings].index(own)
+    for following, layer in siblings[place + 1 :]:
+        is_norm = isinstance(layer, NORM_LAYERS)
+        if not is_norm and (type(layer).__module__ not in _KEEP_THE_FORM or list(layer.children())):
+            break
+        own = following
+    return f"{parent}.{own}" if parent else own
+
+
+# Modules of torch whose layers act on each value by itself.
+_KEEP_THE_FORM = ("torch.nn.modules.activation", "torch.nn.modules.dropout")

@@ -26,7 +26,8 @@ def test_replace_and_concat(backbone, digits):
     replaced = FeatureTransferTransformer(backbone).fit_transform(images)
     assert replaced.shape == (400, 32)
     assert replaced.dtype == np.float32
-    joined = FeatureTransferTransformer(backbone, mode="concat").fit_transform(images)
+    transformer = FeatureTransferTransformer(backbone, mode="concat", scale_blocks=False)
+    joined = transformer.fit_transform(images)
     np.testing.assert_array_equal(joined[:, :64], images.reshape(400, 64))
     np.testing.assert_array_equal(joined[:, 64:], replaced)
 
@@ -192,7 +193,8 @@ def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
         ({"layers": ["conv", "conv"]}, "each once"),
         ({"mode": "append"}, "Got mode='append', but expected one of 'replace', 'concat'"),
         ({"output": "logit"}, "Got output='logit'.*Did you mean 'logits'"),
-        ({"pooling": "mean"}, "Got pooling='mean'"),
+        ({"pooling": "median"}, "Got pooling='median'.*Did you mean 'mean'"),
+        ({"scale_blocks": "yes"}, "Got scale_blocks='yes'"),
         ({"batch_size": 0}, "Got batch_size=0, but expected an integer >= 1"),
         ({"cache": "no"}, "Got cache='no'"),
         ({"device": "gpu"}, "Got device='gpu'"),
