@@ -90,8 +90,13 @@ def _find_all(backbone, X, image_shape):
     with backbone.borrowed() as network, evaluating(network), torch.inference_mode():
         end = PenultimateTap()
         reach_taps(network, inputs, [end])
-        leave_out = [] if end.head is None else [end.head]
-        blocks = [LayerTap(name) for name in list_block_outputs(network, leave_out)]
+        head = end.head
+        names = list_block_outputs(network, leave_out=[] if head is None else [head])
+        # A block may hold the head and a normalisation, say, before it: it gives logits, too.
+        ends = {
+            name for name in names if any(m is head for m in _layer_of(network, name).modules())
+        }
+        blocks = [LayerTap(name) for name in names if name not in ends]
         # With a tap that needs the whole pass, since blocks may be called in any order.
         reach_taps(network, inputs, [*blocks, end])
     reached = [tap for tap in blocks if tap.value is not None and len(tap.value) == len(inputs)]
