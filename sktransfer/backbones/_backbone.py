@@ -85,7 +85,7 @@ class Backbone(Immutable):
             **_process_state(),
         )
 
-    # How to make a backbone that need not be pickled with its weights: a function and what it takes.
+    # For one whose weights need not be pickled: the function that makes it, and its arguments.
     _origin = None
 
     def __reduce__(self):

@@ -73,7 +73,7 @@ def _divide(block, scale):
     if scale == 1:
         return block
     # Bytes become float32, as everywhere; Python's number leaves the precision of floats alone.
-    return (block.astype(np.float32) if block.dtype == np.uint8 else block) / scale
+    return (block.astype(np.float32) if block.dtype == np.uint8 else block) / float(scale)
 
 
 def _join_frame(X, blocks, scale, names):
