@@ -497,6 +497,11 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
                 "Got X as a Dask collection with columns that are not numbers and mode='concat', "
                 "but features come back as a Dask array; expected mode='replace'."
             )
+        if tuple(X.shape[1:]) != self.input_shape_:
+            raise ValueError(
+                f"Got X with rows of shape {tuple(X.shape[1:])}, but {type(self).__name__} was "
+                f"fitted on rows of shape {self.input_shape_}; expected the same."
+            )
         width = len(self.get_feature_names_out())
         return _dask.transform_lazily(
             _transform_chunk, self._without_callbacks(), X, width, self._dtype
