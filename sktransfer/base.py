@@ -71,9 +71,13 @@ class BaseNetworkEstimator(BaseEstimator):
 
     def _check_range(self, X):
         """Raise if float64 values do not fit the float32 of a network."""
-        if X.dtype == np.float64 and np.abs(X).max(initial=0) > np.finfo(np.float32).max:
+        if X.dtype != np.float64:
+            return
+        # Without a copy, since X may be mapped to memory that it does not fit into.
+        largest = max(X.max(initial=0), -X.min(initial=0))
+        if largest > np.finfo(np.float32).max:
             raise ValueError(
-                f"Got X with values up to {np.abs(X).max():g}, but expected values that fit "
+                f"Got X with values up to {largest:g}, but expected values that fit "
                 "float32; scale the features first."
             )
 

@@ -139,7 +139,8 @@ class _Forward:
 
     def __call__(self, rows):
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        progress = tqdm(batches, desc="activations", unit="batch", disable=not self.verbose)
+        name = f"{self.backbone.name}: activations"
+        progress = tqdm(batches, desc=name, unit="batch", disable=not self.verbose)
         with self.backbone.borrowed(self.device) as network, evaluating(network):
             outputs = [self._run_batch(network, batch) for batch in progress]
         activations = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import threading
+import weakref
 
 import numpy as np
 import torch
@@ -84,12 +85,15 @@ class Backbone(Immutable):
             **_process_state(),
         )
 
-    def __getstate__(self):
-        kept = ("_network", "name", "input", "classes")
-        return {name: getattr(self, name) for name in kept}
+    # For one whose weights need not be pickled: the function that makes it, and its arguments.
+    _origin = None
 
-    def __setstate__(self, state):
-        self._set(**state, **_process_state())
+    def __reduce__(self):
+        if self._origin is not None:
+            return self._origin
+        kept = ("_network", "name", "input", "classes")
+        state = {name: getattr(self, name) for name in kept}
+        return _restore, (type(self), self.fingerprint, state)
 
     def __eq__(self, other):
         return isinstance(other, Backbone) and self.fingerprint == other.fingerprint
@@ -174,6 +178,32 @@ class Backbone(Immutable):
         _weights_file.write(
             path, self._network, name=self.name, network_input=self.input, classes=self.classes
         )
+
+
+# What was unpickled in this process, by the fingerprint that it had where it was pickled: of the
+# many copies that the tasks of a cluster bring along, one is kept.
+_RESTORED = weakref.WeakValueDictionary()
+_RESTORING = threading.Lock()
+
+
+def _restore(kind, fingerprint, state):
+    """Unpickle a backbone, or return the one that was unpickled from the like before."""
+    with _RESTORING:
+        known = _RESTORED.get(fingerprint)
+        same = known is not None and all(
+            _are_same(getattr(known, name), state[name]) for name in ("name", "input", "classes")
+        )
+        if not same:
+            known = kind.__new__(kind)
+            known._set(**state, **_process_state())
+            _RESTORED[fingerprint] = known
+        return known
+
+
+def _are_same(one, other):
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return type(one) is type(other) and one == other
 
 
 def _process_state():

@@ -10,6 +10,7 @@ from torch import nn
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._architecture import build
 from sktransfer.backbones._backbone import Backbone
+from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._glyphs import GlyphNetwork, load_glyph_network
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.utils._torch import seeded
@@ -81,7 +82,22 @@ def _glyphs(pretrained):
     with seeded(0):
         network = load_glyph_network() if pretrained else GlyphNetwork()
     name = "glyphs" if pretrained else "glyphs, random weights"
-    return Backbone(network, name=name, input=NetworkInput(channels=1, min_size=8))
+    backbone = Backbone(network, name=name, input=NetworkInput(channels=1, min_size=8))
+    if pretrained:
+        # Pickles hold the name only: the weights are wherever the package is.
+        backbone._set(_origin=(_restore_packaged, (name, digest_tensors(network.state_dict()))))
+    return backbone
+
+
+def _restore_packaged(name, digest):
+    """Return the backbone that a pickle names, if it is still the one that was pickled."""
+    backbone = _load_named(name, pretrained=True)
+    if backbone._origin[1] != (name, digest):
+        raise ValueError(
+            f"Got a pickle with the backbone {name!r} of another version of sktransfer, whose "
+            "weights differ; expected the version that wrote it."
+        )
+    return backbone
 
 
 _NAMED = {"glyphs": _glyphs}

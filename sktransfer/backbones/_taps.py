@@ -6,6 +6,8 @@ network, traceable or not; they are always removed, so a module never carries th
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from sktransfer.utils._validation import list_options, suggest
 
@@ -57,7 +59,8 @@ class LayerTap(Tap):
             if self.value is None:
                 # Pooled here, since maps of several layers would take much memory at once.
                 activations = _first_tensor(activations, self.name)
-                pooled = pool(activations, self.pooling)
+                channels_last = is_channels_last(layer, activations.shape)
+                pooled = pool(activations, self.pooling, channels_last)
                 # A later layer may work in place on what it was given.
                 self.value = pooled.clone() if _share_memory(pooled, activations) else pooled
                 on_value()
@@ -79,11 +82,13 @@ class OutputTap(Tap):
     """The output of the whole network."""
 
     def attach(self, module, on_value):
-        self.value = None
+        self.value, self._module = None, module
         return []
 
     def finish(self, output):
-        self.value = pool(_first_tensor(output, "output"), self.pooling)
+        output = _first_tensor(output, "output")
+        self.value = pool(output, self.pooling, is_channels_last(self._module, output.shape))
+        self._module = None
 
 
 class PenultimateTap(Tap):
@@ -95,6 +100,7 @@ class PenultimateTap(Tap):
 
     def attach(self, module, on_value):
         self.value = self.head = self._head_output = None
+        self._module = module
         # A parametrized linear layer has children of its own.
         layers = [m for m in module.modules() if isinstance(m, nn.Linear) or not list(m.children())]
         return [layer.register_forward_hook(self._follow, with_kwargs=True) for layer in layers]
@@ -110,8 +116,9 @@ class PenultimateTap(Tap):
         output = _first_tensor(output, "output")
         if self.head is None or not _is_made_of_logits(output, self._head_output):
             self.value, self.head = output, None
-        self._head_output = None
-        self.value = pool(self.value, self.pooling)
+        channels_last = is_channels_last(self._module, self.value.shape)
+        self._head_output = self._module = None
+        self.value = pool(self.value, self.pooling, channels_last)
 
 
 class LogitsTap(PenultimateTap):
@@ -156,8 +163,8 @@ def make_tap(layer, layer_names, pooling="auto"):
     name, _, side = str(layer).partition(":")
     if name not in layer_names or side not in ("", "input", "output"):
         raise ValueError(
-            f"Got layers={layer!r}, but expected 'penultimate', 'output' or one of the backbone's "
-            f"layers: {list_options(layer_names)}.{suggest(name, layer_names)}"
+            f"Got layers={layer!r}, but expected 'penultimate', 'output', 'all' or one of the "
+            f"backbone's layers: {list_options(layer_names)}.{suggest(name, layer_names)}"
         )
     return LayerTap(name, side or "output", pooling)
 
@@ -167,6 +174,22 @@ def run_taps(module, inputs, taps):
 
     The pass ends as soon as all values are there.
     """
+    reach_taps(module, inputs, taps)
+    for tap in taps:
+        if tap.value is None:
+            raise ValueError(f"Got layers={tap.name!r}, but the network never calls this layer.")
+        if len(tap.value) != len(inputs):
+            # Only named layers can, since a network has a row of output for each of input.
+            raise ValueError(
+                f"Got layers={getattr(tap, 'name', 'output')!r}, whose activations have "
+                f"{len(tap.value)} rows for {len(inputs)} rows of X; expected a layer whose first "
+                "axis is that of the rows."
+            )
+    return [tap.value for tap in taps]
+
+
+def reach_taps(module, inputs, taps):
+    """Send one batch through ``module``; the value of a tap that is never reached stays None."""
     waiting = {tap for tap in taps if tap.early}
     stops_early = len(waiting) == len(taps)
 
@@ -189,10 +212,6 @@ def run_taps(module, inputs, taps):
     finally:
         for handle in handles:
             handle.remove()
-    for tap in taps:
-        if tap.value is None:
-            raise ValueError(f"Got layers={tap.name!r}, but the network never calls this layer.")
-    return [tap.value for tap in taps]
 
 
 def _first_tensor(value, where):
@@ -209,12 +228,40 @@ def _first_tensor(value, where):
     return value
 
 
+def is_channels_last(module, shape):
+    """Tell whether maps of this shape, which a module gives or takes, have their channels last.
+
+    The shape alone cannot tell, but layers can: fully connected ones and LayerNorm work on the
+    last axis, convolutions and BatchNorm on the first one behind the rows.
+    """
+    if len(shape) != 4:
+        return False
+    on_last, on_first = set(), set()
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            on_last |= {layer.in_features, layer.out_features}
+        # Not subclasses, some of which work on the first axis.
+        elif type(layer) is nn.LayerNorm:
+            on_last.add(layer.normalized_shape[-1])
+        elif isinstance(layer, _ConvNd):
+            on_first |= {layer.in_channels, layer.out_channels}
+        elif isinstance(layer, _NormBase):
+            on_first.add(layer.num_features)
+    return shape[-1] in on_last and shape[1] not in on_first
+
+
 def _average(activations):
     return activations.mean(dim=_pooled_dims(activations))
 
 
 def _maximum(activations):
     return activations.amax(dim=_pooled_dims(activations))
+
+
+def _generalised_mean(activations):
+    """Cubic mean, between average and maximum; what is below 1e-6 counts as 1e-6."""
+    cubes = activations.clamp(min=1e-6) ** 3
+    return cubes.mean(dim=_pooled_dims(activations)) ** (1 / 3)
 
 
 def _pooled_dims(activations):
@@ -231,21 +278,34 @@ def _first_token(activations):
     return activations[:, 0]
 
 
+def _average_behind_the_first(activations):
+    is_sequence = activations.ndim == 3 and activations.shape[1] > 1
+    return _average(activations[:, 1:] if is_sequence else activations)
+
+
 POOLINGS = {
     "auto": _average,
     "avg": _average,
     "max": _maximum,
+    "gem": _generalised_mean,
     "cls": _first_token,
+    "mean": _average_behind_the_first,
     "flatten": lambda activations: activations.flatten(1),
 }
 
 
-def pool(activations, pooling):
-    """Turn the activations of one batch into (n, d)."""
+def pool(activations, pooling, channels_last=False):
+    """Turn the activations of one batch into (n, d).
+
+    Poolings, functions of the user's among them, get maps with channels first. Those that are
+    flattened stay as they are, so that they can be put back into the network.
+    """
     if activations.ndim == 2:
         return activations
     if activations.ndim == 1:
         return activations[:, None]
+    if channels_last and pooling != "flatten":
+        activations = activations.movedim(-1, 1)
     pooled = pooling(activations) if callable(pooling) else POOLINGS[pooling](activations)
     if pooled.ndim != 2 or len(pooled) != len(activations):
         raise ValueError(

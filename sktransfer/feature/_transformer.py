@@ -1,48 +1,93 @@
 """FeatureTransferTransformer."""
 
-import numpy as np
-from scipy.special import expit, softmax
-from sklearn.base import TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+import copy
+import math
+import warnings
 
-from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
-from sktransfer.backbones._cache import ROW_CACHE, CacheInfo
+import numpy as np
+from sklearn.base import TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
-from sktransfer.utils._sklearn import check_feature_names_in
+from sktransfer.feature import _dask
+from sktransfer.feature._block_scaling import BlockMoments
+from sktransfer.feature._chunks import NpyFile, list_chunks
+from sktransfer.feature._estimator_source import EstimatorSource, is_estimator
+from sktransfer.feature._joining import join, take_numbers
+from sktransfer.feature._network_source import NetworkSource
+from sktransfer.utils._sklearn import check_feature_names_in, get_output_config, safe_indexing
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._torch import resolve_device
 from sktransfer.utils._validation import check_count, check_option
 
+# A warning says so when there are more columns: 80 KB for each row.
+MANY_FEATURES = 20_000
+# Rows from which the blocks are learned.
+_FEW = 8
 
-class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
-    """Transformer that gives the hidden-layer activations of a pretrained network.
 
-    Each distinct row goes through the network once per process: activations are kept in a row
+class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNetworkEstimator):
+    """Transformer that gives what was learned elsewhere as features of each row.
+
+    From a pretrained network these are activations of hidden layers, or what its head says; from
+    a fitted scikit-learn estimator its scores, probabilities or transformed rows. They replace
+    the input, or stand behind it.
+
+    Each distinct row goes through a network once per process: activations are kept in a row
     cache, keyed by the content of the row and of the network, which clones, folds and the
     candidates of a grid search share.
 
     Parameters
     ----------
     backbone : str, path, torch.nn.Module, Backbone or fitted estimator, default=None
-        See `load_backbone`. It is never changed. None: the features are the input.
+        A network, see `load_backbone`: it is never changed. Or any fitted scikit-learn estimator,
+        best as ``FrozenEstimator(estimator)``, which a grid search does not clone: it gets X as it
+        came, so it may bring its own preprocessing along, and is never fitted again. A fitted
+        sktransfer estimator stands for its network, and within `FrozenEstimator` for what it
+        predicts. None: the features are the input.
     layers : str or sequence of str, default="penultimate"
-        Where activations are taken, all in one forward pass: ``"penultimate"`` (the input of the
-        last fully connected layer if the network ends in one, else its output), ``"output"``, a
-        name from ``Backbone.layer_names``, or ``"<name>:input"`` for what a layer is given. Of a
-        layer that is called several times, the first call counts.
+        Where activations are taken, all in one forward pass:
+
+        - ``"penultimate"``: the input of the last fully connected layer if the network ends in
+          one, else its output;
+        - ``"output"``: the output of the network;
+        - ``"all"``: the output of each block (with the normalisation and activation behind it
+          where these follow in an `nn.Sequential`), from input to output without the head, and
+          ``"penultimate"`` where that is none of them;
+        - a name from ``Backbone.layer_names``, or a pattern of such names. As in paths a ``*``
+          stays within one level: ``"layer*"`` is layer1 to layer4, ``"layer1.*"`` what is in the
+          first of them;
+        - ``"<name>:input"`` for what a layer is given.
+
+        Of a layer that is called several times, the first call counts.
     output : {"features", "logits", "proba"}, default="features"
-        ``"features"``: the activations at ``layers``. For a network that ends in a fully
-        connected layer, and then without regard to ``layers``, ``"logits"``: what that layer
-        gives; ``"proba"``: their softmax, or the sigmoid of a single one.
+        Of a network: the activations at ``layers``; or, if it ends in a fully connected layer,
+        and then without regard to ``layers``, ``"logits"``: what that layer gives; ``"proba"``:
+        their softmax, or the sigmoid of a single one.
+
+        Of a fitted estimator: ``"features"`` is its ``transform``, or the predictions of a
+        regressor without one; ``"logits"`` its ``decision_function`` if it has one, else the
+        logarithms of its probabilities (at least 1e-4) less their mean, for two classes one
+        column, the log-odds of the second; ``"proba"`` its ``predict_proba``.
     mode : {"replace", "concat"}, default="replace"
-        ``"concat"`` puts the activations behind the input features (images flattened), which
-        stay unscaled.
-    pooling : {"auto", "avg", "max", "cls", "flatten"} or callable, default="auto"
-        From the activations of a layer to one vector per row: mean over the spatial axes of
-        images and over tokens ("auto", "avg"), maximum, first token, all values, or a function
-        of a tensor (n, ...) that returns (n, d).
+        ``"concat"`` puts the features behind those of the input (images flattened).
+    pooling : {"auto", "avg", "max", "gem", "cls", "mean", "flatten"} or callable, default="auto"
+        From the activations of a layer to one vector per row. Of images the mean over the spatial
+        axes ("auto", "avg", "mean"), the maximum, or the generalised mean with exponent 3 [1]_,
+        which lies between them and is meant for activations >= 0. Of tokens (n, tokens, d) the
+        same over all tokens, the first token ("cls"), or the mean over all but the first
+        ("mean"), for networks whose first token is a class token. "flatten" keeps all values. A
+        function takes a tensor (n, ...), images with channels first, and returns (n, d).
+        Three axes are always read as tokens. Maps with channels last are recognised by the widths
+        of the layers that made them.
+    scale_blocks : {"auto", True, False}, default="auto"
+        Divide each block (the input, and each layer) by one number, so that many activations do
+        not drown few inputs. "auto" does so with ``mode="concat"``. The number is fitted on the
+        training rows, see Notes.
     image_shape : tuple of int, default=None
         (height, width), or with channels first or last: how the columns of a 2-D X form an image.
     batch_size : int, default=64
@@ -51,13 +96,18 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         A torch device; "auto" takes a GPU if there is one.
     cache : {"auto", True, False}, default="auto"
         "auto" leaves out small networks on tables, where a digest of the row costs more than
-        the forward pass.
+        the forward pass, and what is larger than the row cache: results of more than 1 GiB, and
+        Dask collections.
     verbose : int, default=0
         1 shows a progress bar.
 
     Attributes
     ----------
-    backbone_ : Backbone
+    backbone_ : Backbone or estimator
+    layers_ : tuple of str
+        Names of the blocks of features: of the layers, or ``("logits",)`` and the like.
+    block_scales_ : ndarray of shape (n_blocks,)
+        What the blocks are divided by, the input first with ``mode="concat"``; 1 unless scaled.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only if X had column names.
@@ -72,6 +122,25 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
     The features of a row are equal to about 1e-6, not to the bit, whatever batch it was in when
     it was computed.
 
+    Scaled blocks have variances that sum up to the number of input columns, each of them, as
+    those of as many standardised columns do. So a block of 512 activations has the same say in
+    distances and penalties as 20 inputs, and an input that was standardised before stays as it
+    is. Blocks are not centred: zeros stay zeros, and no estimator with an intercept, and no
+    distance, would notice. A constant block is left alone. This is the scaling of blocks of
+    multiple factor analysis, with the total variance in place of the largest eigenvalue.
+
+    A pickle holds the network once, and none of its weights if it comes with the package
+    (``"glyphs"``). With an `nn.Module` as parameter it holds both that and the copy in use; a
+    `Backbone` is cheaper.
+
+    A `numpy.memmap` is read batch by batch, `transform_to_file` writes the result to another one.
+    A Dask array or frame gives a Dask array that is computed where the chunks are.
+
+    References
+    ----------
+    .. [1] F. Radenović, G. Tolias and O. Chum, "Fine-tuning CNN image retrieval with no human
+       annotation", IEEE TPAMI 41(7), 2019.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -81,6 +150,16 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
     >>> features = transformer.fit_transform(X[:20])
     >>> features.shape[1] == 64 + transformer.backbone_.n_features_out
     True
+
+    What a classifier of the source says, behind the input:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X_source, y_source = [[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]], ["cat", "dog", "dog"]
+    >>> source = FrozenEstimator(LogisticRegression().fit(X_source, y_source))
+    >>> transformer = FeatureTransferTransformer(source, output="logits", mode="concat")
+    >>> transformer.fit([[0.5, 0.5], [1.5, 0.0]]).get_feature_names_out().tolist()
+    ['x0', 'x1', 'logit_dog']
     """
 
     def __init__(
@@ -91,6 +170,7 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         output="features",
         mode="replace",
         pooling="auto",
+        scale_blocks="auto",
         image_shape=None,
         batch_size=64,
         device="auto",
@@ -102,6 +182,7 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         self.output = output
         self.mode = mode
         self.pooling = pooling
+        self.scale_blocks = scale_blocks
         self.image_shape = image_shape
         self.batch_size = batch_size
         self.device = device
@@ -117,12 +198,12 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         return tags
 
     def fit(self, X, y=None):
-        """Load the backbone and check that the rows fit it.
+        """Load the backbone, check that the rows fit it, and find the scales of the blocks.
 
         Parameters
         ----------
         X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
-            Rows of a table, or images.
+            Rows of a table, or images; with an estimator as backbone, whatever it takes.
         y : None
             Ignored.
 
@@ -131,17 +212,37 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         self : object
         """
         with restored_on_error(self):
-            return self._fit(X)
+            self._fit(X)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit, and return the features of the same rows, which are computed once.
+
+        Parameters
+        ----------
+        X : array-like
+            See `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features_out)
+            See `transform`.
+        """
+        with restored_on_error(self):
+            checked, blocks = self._fit(X)
+            return self._transform(X) if blocks is None else self._join(checked, blocks)
 
     def partial_fit(self, X, y=None):
         """Do what `fit` does at the first call, and check X at later ones: nothing is learned."""
         if self.__sklearn_is_fitted__():
-            self._check_rows(X, reset=False)
+            self._source.check(self, X, reset=False)
             return self
         return self.fit(X, y)
 
     def transform(self, X):
-        """Return the activations of each row.
+        """Return the features of each row.
 
         Parameters
         ----------
@@ -151,16 +252,59 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         Returns
         -------
         features : ndarray of shape (n, n_features_out)
-            float32; with ``mode="concat"`` of the type that also holds X.
+            Activations are float32; with ``mode="concat"`` the type also holds X. A frame of the
+            kind of X if its columns are kept and are not all numbers, a sparse matrix if they are
+            sparse, and a Dask array if X is a Dask collection.
         """
-        X = self._check_rows(X, reset=False)
-        blocks = self._compute_blocks(X)
-        if self.mode == "concat":
-            blocks = [X.reshape(len(X), -1), *blocks]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+        check_is_fitted(self)
+        return self._transform(X)
+
+    def transform_to_file(self, X, path):
+        """Write the features to a ``.npy`` file, chunk by chunk.
+
+        Neither X (if it is a `numpy.memmap`) nor the features are ever in memory as a whole. The
+        file appears once it is complete.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape seen in fit.
+        path : str or path-like
+            Ends in ``.npy``; an older file is replaced.
+
+        Returns
+        -------
+        features : numpy.memmap of shape (n, n_features_out)
+            Opened for reading, as ``numpy.load(path, mmap_mode="r")`` does.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from sktransfer import FeatureTransferTransformer
+        >>> images = np.random.default_rng(0).random((100, 8, 8))
+        >>> transformer = FeatureTransferTransformer("glyphs").fit(images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     features = transformer.transform_to_file(images, pathlib.Path(folder, "f.npy"))
+        ...     features.shape
+        (100, 640)
+        """
+        check_is_fitted(self)
+        if _dask.is_dask(X):
+            raise TypeError(
+                "Got X as a Dask collection, but transform_to_file takes arrays; write what "
+                "transform(X) returns, with its to_npy_stack or to_zarr."
+            )
+        file = NpyFile(path)
+        with file:
+            self._transform_by_chunks(X, file.allocate)
+        return np.load(file.path, mmap_mode="r")
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns: ``<layer>_<i>``, behind those of the input for concat.
+        """Return the names of the columns.
+
+        ``<layer>_<i>`` for a network; ``logit_<class>``, ``proba_<class>``, ``prediction`` or
+        those of its ``transform`` for an estimator. Behind those of the input for concat.
 
         Parameters
         ----------
@@ -172,44 +316,117 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         names : ndarray of str
         """
         check_is_fitted(self)
-        names = [
-            f"{layer}_{i}"
-            for layer, width in zip(self._get_layers(), self._widths, strict=True)
-            for i in range(width)
-        ]
+        names = [name for columns in self._source.columns for name in columns]
         if self.mode == "concat":
-            names = [*self._get_input_names(input_features), *names]
+            inputs = list(self._get_input_names(input_features))
+            if set(inputs) & set(names):
+                # Such as a fitted scaler, whose columns are called like those of the input.
+                names = [f"source__{name}" for name in names]
+            names = [*inputs, *names]
         return np.asarray(names, dtype=object)
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "_widths")
+        return hasattr(self, "_source")
 
     @property
     def cache_info_(self):
         check_is_fitted(self)
-        if not self._cache_used:
-            return CacheInfo(0, 0, 0, 0)
-        infos = [
-            ROW_CACHE.info(cache_key(self.backbone_, layer, self.pooling))
-            for layer in self._get_layers()
-        ]
-        # Layers share their passes: rows are counted once, bytes summed.
-        return infos[0]._replace(bytes=sum(info.bytes for info in infos))
+        return self._source.cache_info()
 
+    # Inside of what restores the estimator, which would take callbacks away before their teardown.
+    @with_callbacks
     def _fit(self, X):
+        """Return the checked rows and their blocks, or None if these were not needed as a whole."""
         self._check_parameters()
-        X = self._check_rows(X, reset=True)
-        self.backbone_ = resolve_backbone(self.backbone)
-        # One row tells the widths; through the cache, so that it is not sent again.
-        self._cache_used = wants_cache(
-            self.cache, self.backbone_, X, self.image_shape, self.pooling
+        source = self._make_source()
+        chunks = [_dask.take_first_rows(X)] if _dask.is_dask(X) else self._list_parts(X)
+        has_parts = self._scales() and not _dask.is_dask(X)
+        context = self._init_callback_context(max_subtasks=len(chunks) if has_parts else 0)
+        context.call_on_fit_task_begin(estimator=self)
+        checked = source.check(self, chunks[0], reset=True)
+        source.prepare(safe_indexing(checked, slice(0, _FEW)))
+        self._warn_of_many(source)
+        self._source, self.backbone_, self.layers_ = source, source.backbone, source.layers
+        blocks = None
+        if not self._scales():
+            self.block_scales_ = np.ones(len(source.layers) + (self.mode == "concat"))
+        elif _dask.is_dask(X):
+            shared = self._without_callbacks()
+            self._set_scales(_dask.gather_moments(_compute_moments, shared, X))
+        else:
+            blocks = self._fit_scales(X, chunks, checked, context)
+        self._dtype = self._find_dtype(checked)
+        context.call_on_fit_task_end(estimator=self)
+        return checked, blocks
+
+    def _fit_scales(self, X, chunks, checked, context):
+        """Fit the scales chunk by chunk; return the blocks if there was one chunk only."""
+        moments, n_rows = None, _count_rows(X)
+        for i, chunk in enumerate(chunks):
+            part = context.subcontext(task_name="rows")
+            part.call_on_fit_task_begin(estimator=self)
+            if i:
+                checked = self._source.check(self, chunk, reset=False)
+            blocks = self._source.compute(checked, n_rows=n_rows, verbose=self.verbose)
+            found = self._measure(checked, blocks)
+            if moments is not None:
+                found = [one.add(other) for one, other in zip(moments, found, strict=True)]
+            moments = found
+            part.call_on_fit_task_end(estimator=self)
+        self._set_scales(moments)
+        return blocks if len(chunks) == 1 else None
+
+    def _measure(self, X, blocks):
+        """Return the moments of each block, of the input first for concat."""
+        blocks = [take_numbers(X), *blocks] if self.mode == "concat" else blocks
+        return [BlockMoments.of(block) for block in blocks]
+
+    def _set_scales(self, moments):
+        n_columns = max(math.prod(self.input_shape_), 1)
+        self.block_scales_ = np.array([block.find_scale(n_columns) for block in moments])
+
+    def _find_dtype(self, X):
+        """Return the type of the features, None if they are a frame of several."""
+        blocks = [
+            np.empty((0, len(columns)), dtype=dtype)
+            for columns, dtype in zip(self._source.columns, self._source.dtypes, strict=True)
+        ]
+        return getattr(self._join(safe_indexing(X, slice(0, 0)), blocks), "dtype", None)
+
+    def _scales(self):
+        """Resolve ``scale_blocks="auto"``."""
+        return self.mode == "concat" if self.scale_blocks == "auto" else bool(self.scale_blocks)
+
+    def _list_parts(self, X):
+        """Return X in chunks if it is mapped to memory, which is not loaded; else as it is."""
+        if not isinstance(X, np.memmap):
+            return [X]
+        return [X[rows] for rows in list_chunks(X, 1, self.batch_size)]
+
+    def _make_source(self):
+        if is_estimator(self.backbone):
+            for name, default in (("layers", "penultimate"), ("image_shape", None)):
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"Got {name}={getattr(self, name)!r} with an estimator as backbone, but "
+                        f"only networks have that; expected {name}={default!r}."
+                    )
+            return EstimatorSource(self.backbone, self.output)
+        return NetworkSource(
+            resolve_backbone(self.backbone),
+            layers=self.layers,
+            output=self.output,
+            cache=self.cache,
+            pooling=self.pooling,
+            image_shape=self.image_shape,
+            batch_size=self.batch_size,
+            device=resolve_device(self.device),
         )
-        self._widths = [block.shape[1] for block in self._compute_blocks(X[:1])]
-        return self
 
     def _check_parameters(self):
         check_option("output", self.output, ("features", "logits", "proba"))
         check_option("mode", self.mode, ("replace", "concat"))
+        check_option("scale_blocks", self.scale_blocks, ("auto", True, False))
         check_option("cache", self.cache, ("auto", True, False))
         check_count("batch_size", self.batch_size)
         if not callable(self.pooling):
@@ -222,24 +439,80 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
                 f"Got layers={self.layers!r}, but expected at least one layer, and each once."
             )
 
-    def _get_layers(self):
-        if self.output != "features":
-            return ("logits",)
-        return (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+    def _warn_of_many(self, source):
+        widths = [len(columns) for columns in source.columns]
+        if sum(widths) > MANY_FEATURES:
+            widest = source.layers[int(np.argmax(widths))]
+            warnings.warn(
+                f"Got layers={self.layers!r} with pooling={self.pooling!r}, which make "
+                f"{sum(widths):,} features per row, {max(widths):,} of them at {widest!r}: "
+                f"{sum(widths) * 4e-6:.1f} MB each. pooling='avg' makes one of each channel.",
+                UserWarning,
+                stacklevel=2,
+            )
 
-    def _compute_blocks(self, X):
-        blocks = compute_activations(
-            self.backbone_,
-            X,
-            layers=self._get_layers(),
-            pooling=self.pooling,
-            image_shape=self.image_shape,
-            batch_size=self.batch_size,
-            device=resolve_device(self.device),
-            cache=self._cache_used,
-            verbose=self.verbose,
+    def _transform(self, X):
+        if _dask.is_dask(X):
+            return self._transform_lazily(X)
+        if isinstance(X, np.memmap):
+            return self._transform_by_chunks(X, np.empty)
+        return self._transform_rows(X, verbose=self.verbose)
+
+    def _transform_rows(self, X, *, n_rows=None, verbose=0):
+        """Check, compute and join rows that are in memory, perhaps a part of ``n_rows``."""
+        X = self._source.check(self, X, reset=False)
+        n_rows = _count_rows(X) if n_rows is None else n_rows
+        return self._join(X, self._source.compute(X, n_rows=n_rows, verbose=verbose))
+
+    def _join(self, X, blocks):
+        columns = X if self.mode == "concat" else None
+        return join(columns, blocks, self.block_scales_, self.get_feature_names_out)
+
+    def _transform_by_chunks(self, X, allocate):
+        """Fill the array that ``allocate`` makes from shape and dtype, and return it."""
+        X = np.asarray(X) if isinstance(X, list | tuple) else X
+        n_rows, result = _count_rows(X), None
+        chunks = list_chunks(X, sum(map(len, self._source.columns)), self.batch_size)
+        name = getattr(self.backbone_, "name", type(self.backbone_).__name__)
+        for rows in tqdm(chunks, desc=f"{name}: chunks", disable=not self.verbose):
+            features = self._transform_rows(safe_indexing(X, rows), n_rows=n_rows)
+            if not isinstance(features, np.ndarray):
+                raise ValueError(
+                    f"Got X whose features are a {type(features).__name__}, but only arrays can be "
+                    "written to a file; expected columns of numbers, or mode='replace'."
+                )
+            if result is None:
+                result = allocate((n_rows, features.shape[1]), features.dtype)
+            result[rows] = features
+        return result
+
+    def _transform_lazily(self, X):
+        if get_output_config("transform", self)["dense"] != "default":
+            raise ValueError(
+                "Got X as a Dask collection with set_output, but a Dask array has no columns; "
+                "expected set_output(transform='default')."
+            )
+        if self._dtype is None:
+            raise ValueError(
+                "Got X as a Dask collection with columns that are not numbers and mode='concat', "
+                "but features come back as a Dask array; expected mode='replace'."
+            )
+        if tuple(X.shape[1:]) != self.input_shape_:
+            raise ValueError(
+                f"Got X with rows of shape {tuple(X.shape[1:])}, but {type(self).__name__} was "
+                f"fitted on rows of shape {self.input_shape_}; expected the same."
+            )
+        width = len(self.get_feature_names_out())
+        return _dask.transform_lazily(
+            _transform_chunk, self._without_callbacks(), X, width, self._dtype
         )
-        return [_link(block) for block in blocks] if self.output == "proba" else blocks
+
+    def _without_callbacks(self):
+        """Return a copy for other processes, where nobody watches."""
+        copied = copy.copy(self)
+        for name in [name for name in vars(copied) if "callback" in name]:
+            delattr(copied, name)
+        return copied
 
     def _get_input_names(self, input_features):
         if len(self.input_shape_) == 1:
@@ -247,6 +520,17 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         return [f"x{i}" for i in range(int(np.prod(self.input_shape_)))]
 
 
-def _link(logits):
-    """Return the probabilities that logits stand for."""
-    return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+def _count_rows(X):
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+def _compute_moments(transformer, X):
+    """Return the moments of the blocks of a chunk; for Dask."""
+    X = transformer._source.check(transformer, X, reset=False)
+    blocks = transformer._source.compute(X, n_rows=math.inf)
+    return transformer._measure(X, blocks)
+
+
+def _transform_chunk(transformer, X):
+    """Return the features of a chunk, which the row cache does not keep; for Dask."""
+    return transformer._transform_rows(X, n_rows=math.inf)

@@ -1,8 +1,9 @@
 """The copy of a backbone that is trained: without its old head, with what moves set."""
 
+from sktransfer.backbones._blocks import list_blocks
 from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.training._source_head import find_old_head
-from sktransfer.training._trainable import list_blocks, set_trainable
+from sktransfer.training._trainable import set_trainable
 
 
 def assemble_backbone(settings, X):

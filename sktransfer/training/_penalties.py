@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from sktransfer.backbones._blocks import list_blocks
 from sktransfer.backbones._extractor import FeatureExtractor
-from sktransfer.training._trainable import list_blocks
 from sktransfer.utils._validation import (
     check_count,
     check_number,

@@ -3,10 +3,18 @@
 import copy
 
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-__all__ = ["check_feature_names_in", "check_sample_weight", "clone_sharing"]
+__all__ = [
+    "check_feature_names_in",
+    "check_sample_weight",
+    "clone_sharing",
+    "get_output_config",
+    "safe_indexing",
+]
 
 
 def clone_sharing(estimator, shared):
@@ -24,4 +32,6 @@ def clone_sharing(estimator, shared):
     for attribute in ("_metadata_request", "_sklearn_output_config"):
         if hasattr(estimator, attribute):
             setattr(cloned, attribute, copy.deepcopy(getattr(estimator, attribute)))
+    if hasattr(estimator, "_skl_callbacks"):
+        cloned._skl_callbacks = estimator._skl_callbacks
     return cloned

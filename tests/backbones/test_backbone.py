@@ -9,8 +9,8 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from sktransfer import Backbone
-from sktransfer.backbones import NetworkInput
+from sktransfer import Backbone, load_backbone
+from sktransfer.backbones import NetworkInput, _load
 
 
 def test_a_backbone_keeps_the_weights_it_was_made_of(small_network):
@@ -34,6 +34,38 @@ def test_clones_and_copies_share_it(small_network):
     backbone = Backbone(small_network)
     assert clone(backbone) is backbone
     assert copy.deepcopy(backbone) is backbone
+
+
+def test_pickles_of_one_network_are_unpickled_to_one_object():
+    network = nn.Linear(3, 2)
+    backbone = Backbone(network, name="one", classes=["a", "b"])
+    first, second = (pickle.loads(pickle.dumps(backbone)) for _ in range(2))
+    assert first is second
+    assert first.classes.tolist() == ["a", "b"]
+    # What the fingerprint does not know of keeps them apart.
+    for other in ({"name": "two", "classes": ["a", "b"]}, {"name": "one", "classes": ["a", "c"]}):
+        third = pickle.loads(pickle.dumps(Backbone(network, **other)))
+        assert third is not first
+        assert (third.name, third.classes.tolist()) == (other["name"], other["classes"])
+
+
+def test_the_embedded_network_is_pickled_by_its_name(monkeypatch):
+    glyphs = load_backbone("glyphs")
+    pickled = pickle.dumps(glyphs)
+    assert len(pickled) < 500
+    assert pickle.loads(pickled) is glyphs
+    random = load_backbone("glyphs", pretrained=False)
+    assert pickle.loads(pickle.dumps(random)) == random
+    # Another version of the package may come with other weights.
+    monkeypatch.setattr(_load, "_load_named", lambda name, pretrained: _with_other_weights())
+    with pytest.raises(ValueError, match="'glyphs' of another version"):
+        pickle.loads(pickled)
+
+
+def _with_other_weights():
+    other = Backbone(nn.Linear(2, 2))
+    other._set(_origin=(_load._restore_packaged, ("glyphs", "digest of others")))
+    return other
 
 
 def test_pickle_keeps_the_fingerprint():

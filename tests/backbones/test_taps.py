@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sktransfer.backbones._taps import make_tap, pool, run_taps
+from sktransfer.backbones._taps import is_channels_last, make_tap, pool, run_taps
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -79,7 +79,9 @@ def test_outputs_that_are_tuples_or_mappings():
 
 
 def test_a_wrong_layer_is_named_with_its_near_misses(small_network):
-    with pytest.raises(ValueError, match=r"Got layers='norn'.*'conv', 'norm'.*Did you mean 'norm'"):
+    with pytest.raises(
+        ValueError, match=r"Got layers='norn'.*'all'.*'conv', 'norm'.*Did you mean 'norm'"
+    ):
         make_tap("norn", names_of(small_network))
     with pytest.raises(ValueError, match="Got layers='norm:outside'"):
         make_tap("norm:outside", names_of(small_network))
@@ -97,6 +99,9 @@ def test_pooling():
     torch.testing.assert_close(pool(images, "max"), images.amax((2, 3)))
     torch.testing.assert_close(pool(tokens, "auto"), tokens.mean(1))
     torch.testing.assert_close(pool(tokens, "cls"), tokens[:, 0])
+    torch.testing.assert_close(pool(tokens, "mean"), tokens[:, 1:].mean(1))
+    torch.testing.assert_close(pool(tokens[:, :1], "mean"), tokens[:, 0])
+    torch.testing.assert_close(pool(images, "mean"), images.mean((2, 3)))
     assert pool(images, "flatten").shape == (2, 60)
     assert pool(images, lambda a: a[:, :, 0, 0]).shape == (2, 3)
     assert pool(torch.rand(4), "auto").shape == (4, 1)
@@ -104,6 +109,101 @@ def test_pooling():
         pool(images, "cls")
     with pytest.raises(ValueError, match=r"expected \(2, n_features\)"):
         pool(images, lambda a: a[0])
+
+
+def test_generalised_mean():
+    images, tokens = torch.rand(2, 3, 4, 5), torch.rand(2, 7, 3)
+    expected = images.double().pow(3).mean((2, 3)).pow(1 / 3)
+    torch.testing.assert_close(pool(images, "gem"), expected.float())
+    assert pool(tokens, "gem").shape == (2, 3)
+    # Between mean and maximum, and finite where activations are negative.
+    assert (pool(images, "gem") >= pool(images, "avg")).all()
+    assert (pool(images, "gem") <= pool(images, "max")).all()
+    torch.testing.assert_close(pool(-images, "gem"), torch.full((2, 3), 1e-6))
+
+
+class OnTheLastAxis(nn.Module):
+    """A block like those of Swin transformers: maps (n, height, width, channels)."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.fc(self.norm(x))
+
+
+class Permute(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x):
+        return x.permute(*self.axes)
+
+
+def test_maps_with_channels_last_are_pooled_over_their_places():
+    width = 5
+    to_last = nn.Sequential(nn.Conv2d(1, width, 3), Permute(0, 2, 3, 1), nn.LayerNorm(width))
+    network = nn.Sequential(to_last, OnTheLastAxis(width)).eval()
+    with torch.no_grad():
+        maps = [network[0](IMAGES), network(IMAGES)]
+    for layers in (["0", "1"], ["1:input", "output"], ["0.2", "penultimate"]):
+        for found, expected in zip(tap(network, *layers), maps, strict=True):
+            torch.testing.assert_close(found, expected.mean((1, 2)))
+    # As they come where they go back into the network.
+    (flat,) = run_taps(network, IMAGES, [make_tap("1", names_of(network), "flatten")])
+    torch.testing.assert_close(flat, maps[1].flatten(1))
+    (corner,) = run_taps(
+        network, IMAGES, [make_tap("1", names_of(network), lambda a: a[..., 0, 0])]
+    )
+    torch.testing.assert_close(corner, maps[1][:, 0, 0])
+
+
+def test_maps_with_as_many_channels_as_places_are_told_by_their_layers():
+    maps = torch.rand(2, 6, 6, 6)
+    assert is_channels_last(OnTheLastAxis(6), maps.shape)
+    for block in (nn.Conv2d(6, 6, 1), nn.Sequential(nn.Conv2d(6, 6, 1), nn.Linear(6, 6))):
+        assert not is_channels_last(block, maps.shape)
+    assert not is_channels_last(nn.ReLU(), maps.shape)
+
+
+def test_convolutions_with_fully_connected_layers_inside_keep_channels_first():
+    class SqueezeAndExcite(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 6)
+            self.back = nn.Linear(6, 4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x * self.back(self.fc(x.mean((2, 3)))).sigmoid()[:, :, None, None]
+
+    network = nn.Sequential(SqueezeAndExcite(), nn.ReLU())
+    (found,) = tap(network, "0")
+    with torch.no_grad():
+        torch.testing.assert_close(found, network[0](IMAGES).mean((2, 3)))
+
+
+def test_the_head_may_sit_in_a_classifier_with_dropout():
+    classifier = nn.Sequential(nn.Dropout(), nn.Linear(4, 6), nn.ReLU(), nn.Dropout())
+    network = nn.Sequential(classifier, nn.Sequential(nn.Dropout(), nn.Linear(6, 2))).eval()
+    inputs = torch.rand(3, 4)
+    (features,) = tap(network, "penultimate", inputs=inputs)
+    torch.testing.assert_close(features, classifier(inputs))
+
+
+def test_a_layer_whose_first_axis_is_not_that_of_the_rows_is_named():
+    class TokensFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner(x.transpose(0, 1)).transpose(0, 1)
+
+    with pytest.raises(ValueError, match="'inner', whose activations have 5 rows for 3 rows"):
+        tap(TokensFirst(), "inner", inputs=torch.rand(3, 5, 4))
 
 
 class Embedding(nn.Module):

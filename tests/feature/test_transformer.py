@@ -26,7 +26,8 @@ def test_replace_and_concat(backbone, digits):
     replaced = FeatureTransferTransformer(backbone).fit_transform(images)
     assert replaced.shape == (400, 32)
     assert replaced.dtype == np.float32
-    joined = FeatureTransferTransformer(backbone, mode="concat").fit_transform(images)
+    transformer = FeatureTransferTransformer(backbone, mode="concat", scale_blocks=False)
+    joined = transformer.fit_transform(images)
     np.testing.assert_array_equal(joined[:, :64], images.reshape(400, 64))
     np.testing.assert_array_equal(joined[:, 64:], replaced)
 
@@ -73,6 +74,46 @@ def test_names_and_frames_out(backbone, digits):
     assert list(features.columns) == transformer.get_feature_names_out().tolist()
     polars = transformer.set_output(transform="polars").fit_transform(X)
     assert polars.columns == list(features.columns)
+
+
+def test_frames_of_both_libraries_for_all_layers(small_network, digits):
+    frame = pd.DataFrame(digits[0][:20].reshape(20, 64)).rename(columns=str)
+    transformer = FeatureTransferTransformer(
+        small_network, image_shape=(8, 8), layers="all", mode="concat"
+    )
+    for library in ("pandas", "polars"):
+        features = transformer.set_output(transform=library).fit_transform(frame)
+        assert list(features.columns) == transformer.get_feature_names_out().tolist()
+        assert {"0", "63", "conv_0", "penultimate_31"} <= set(features.columns)
+
+
+def test_layers_by_pattern(digits):
+    transformer = FeatureTransferTransformer("glyphs", layers="stage[12]").fit(digits[0][:5])
+    assert transformer.layers_ == ("stage1", "stage2")
+    assert transformer.get_feature_names_out()[[0, 48]].tolist() == ["stage1_0", "stage2_0"]
+    with pytest.raises(ValueError, match=r"Got layers='stag_\*'.*Did you mean 'stage"):
+        FeatureTransferTransformer("glyphs", layers="stag_*").fit(digits[0][:5])
+
+
+def test_many_features_are_announced(digits):
+    images = np.zeros((3, 40, 40))
+    transformer = FeatureTransferTransformer("glyphs", layers="stem", pooling="flatten")
+    assert transformer.fit_transform(images).shape == (3, 4608)
+    wide = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU())
+    transformer.set_params(backbone=wide, layers="1")
+    with pytest.warns(UserWarning, match=r"make 23,104 features per row, 23,104 .* '1': 0\.1 MB"):
+        transformer.fit(images)
+
+
+def test_a_pickle_holds_the_network_once_or_by_name(digits):
+    glyphs = FeatureTransferTransformer("glyphs", mode="concat").fit(digits[0][:5])
+    assert len(pickle.dumps(glyphs)) < 20_000
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 300))
+    n_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+    transformer = FeatureTransferTransformer(Backbone(network)).fit(digits[0][:5])
+    assert n_bytes < len(pickle.dumps(transformer)) < 1.2 * n_bytes
+    clones = [pickle.loads(pickle.dumps(transformer)) for _ in range(2)]
+    assert clones[0].backbone_ is clones[1].backbone_ is clones[0].backbone
 
 
 def test_output_of_the_source_head(backbone, digits):
@@ -192,7 +233,8 @@ def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
         ({"layers": ["conv", "conv"]}, "each once"),
         ({"mode": "append"}, "Got mode='append', but expected one of 'replace', 'concat'"),
         ({"output": "logit"}, "Got output='logit'.*Did you mean 'logits'"),
-        ({"pooling": "mean"}, "Got pooling='mean'"),
+        ({"pooling": "median"}, "Got pooling='median'.*Did you mean 'mean'"),
+        ({"scale_blocks": "yes"}, "Got scale_blocks='yes'"),
         ({"batch_size": 0}, "Got batch_size=0, but expected an integer >= 1"),
         ({"cache": "no"}, "Got cache='no'"),
         ({"device": "gpu"}, "Got device='gpu'"),

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from sktransfer.backbones._blocks import list_blocks
 from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.training._net import TransferNetwork
 from sktransfer.training._trainable import (
     check_trainable,
     describe_param_groups,
-    list_blocks,
     set_trainable,
 )
 

@@ -1,0 +1,82 @@
+"""Activations of a network as features."""
+
+from scipy.special import expit, softmax
+
+from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
+from sktransfer.backbones._cache import ROW_CACHE
+from sktransfer.backbones._layers import resolve_layers
+from sktransfer.feature._source import FeatureSource
+
+_BYTES = 4  # of a float32
+
+
+class NetworkSource(FeatureSource):
+    """The activations of a network at some layers, or what its head gives.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layers : str or sequence of str
+    output : {"features", "logits", "proba"}
+    cache : {"auto", True, False}
+    pooling, image_shape
+        See `FeatureTransferTransformer`.
+    **options
+        How `compute_activations` goes about it: batch_size, device.
+    """
+
+    def __init__(self, backbone, *, layers, output, cache, pooling, image_shape, **options):
+        self.backbone, self.output, self.cache = backbone, output, cache
+        self.pooling, self.image_shape, self.options = pooling, image_shape, options
+        self.layers = layers if output == "features" else ("logits",)
+
+    def check(self, estimator, X, *, reset):
+        """Return X as an array."""
+        return estimator._check_rows(X, reset=reset)
+
+    def prepare(self, X):
+        """Find the layers, whether the cache is worth it, and the widths."""
+        if self.output == "features":
+            self.layers = resolve_layers(self.layers, self.backbone, X, self.image_shape)
+        self.caches = wants_cache(self.cache, self.backbone, X, self.image_shape, self.pooling)
+        # One row tells the widths; through the cache, so that it is not sent again.
+        blocks = self.compute(X[:1], n_rows=1)
+        self.dtypes = [block.dtype for block in blocks]
+        self.columns = [
+            [f"{layer}_{i}" for i in range(block.shape[1])]
+            for layer, block in zip(self.layers, blocks, strict=True)
+        ]
+
+    def compute(self, X, *, n_rows, verbose=0):
+        """Return the activations of each layer, float32, through the row cache."""
+        blocks = compute_activations(
+            self.backbone,
+            X,
+            layers=self.layers,
+            pooling=self.pooling,
+            image_shape=self.image_shape,
+            cache=self.caches and self._fits_the_cache(n_rows),
+            verbose=verbose,
+            **self.options,
+        )
+        return [_link(block) for block in blocks] if self.output == "proba" else blocks
+
+    def _fits_the_cache(self, n_rows):
+        """Tell whether all rows may be kept: they are only if asked for where they are too many."""
+        if self.cache is True or n_rows == 1:
+            return True
+        return n_rows * _BYTES * sum(map(len, self.columns)) <= ROW_CACHE.budget
+
+    def cache_info(self):
+        """Return the counts of the row cache."""
+        if not self.caches:
+            return super().cache_info()
+        keys = [cache_key(self.backbone, layer, self.pooling) for layer in self.layers]
+        infos = [ROW_CACHE.info(key) for key in keys]
+        # Layers share their passes: rows are counted once, bytes summed.
+        return infos[0]._replace(bytes=sum(info.bytes for info in infos))
+
+
+def _link(logits):
+    """Return the probabilities that logits stand for."""
+    return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
