@@ -83,7 +83,7 @@ class OutputTap(Tap):
         return []
 
     def finish(self, output):
-        self.value = pool(_first_tensor(output, "output"), self.pooling)
+        self.value = pool(_main_tensor(output), self.pooling)
 
 
 class PenultimateTap(Tap):
@@ -107,7 +107,7 @@ class PenultimateTap(Tap):
             self.head = None
 
     def finish(self, output):
-        output = _first_tensor(output, "output")
+        output = _main_tensor(output)
         if self.head is None or not _is_made_of_logits(output, self._head_output):
             self.value, self.head = output, None
         self._head_output = None
@@ -193,6 +193,18 @@ def run_taps(module, inputs, taps):
         if tap.value is None:
             raise ValueError(f"Got layers={tap.name!r}, but the network never calls this layer.")
     return [tap.value for tap in taps]
+
+
+# What transformers' networks give besides others that come first, such as a loss or all tokens.
+_MAIN_OUTPUTS = ("logits", "pooler_output")
+
+
+def _main_tensor(output):
+    """Return the tensor that the output of a whole network is about."""
+    if isinstance(output, dict):
+        names = [name for name in _MAIN_OUTPUTS if isinstance(output.get(name), torch.Tensor)]
+        output = output[names[0]] if names else output
+    return _first_tensor(output, "output")
 
 
 def _first_tensor(value, where):
