@@ -51,7 +51,7 @@ def fetch_hub_file(repository, names, revision, subject, advice=None):
         RevisionNotFoundError,
     )
 
-    place = f"the repository {repository!r} of {constants.ENDPOINT}"
+    place = f"repository {repository!r} of {constants.ENDPOINT}"
     cannot_ask = is_offline() or not _answers(constants.ENDPOINT)
     for name in names:
         try:

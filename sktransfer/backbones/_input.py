@@ -140,7 +140,7 @@ class NetworkInput:
         return match_channels(images, self.channels)
 
     def count_foreign_channels(self, shape, image_shape=None):
-        """Return the number of channels of such rows if the network takes another one, else None."""
+        """Return the number of channels of such rows where it has to be changed, else None."""
         row_shape = self._row_shape(shape, image_shape)
         is_image = len(row_shape) == 3
         return row_shape[0] if is_image and are_convertible(row_shape[0], self.channels) else None

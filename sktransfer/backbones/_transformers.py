@@ -51,11 +51,10 @@ class Transformers(Origin):
         super().__init__(name, revision)
         self._library = import_library("transformers")
         self._fetch = self._choose_source()
-        self._config = self._read_config()
-        self._is_classifier = _names_classifier(self._config)
+        self._whole_config = self._read_config()
+        self._is_classifier = _names_classifier(self._whole_config)
         # Of a network for images and texts, the half that sees.
-        self._config = getattr(self._config, "vision_config", None) or self._config
-        self._processor = self._make_processor()
+        self._config = getattr(self._whole_config, "vision_config", None) or self._whole_config
 
     def _choose_source(self):
         """Return the function that gives the path of a file of this name, or None if none has."""
@@ -112,9 +111,8 @@ class Transformers(Origin):
             ) from error
 
     def _make_processor(self):
-        """Return what prepares images for this network in transformers."""
+        """Return what prepares images for this network in transformers, and if it is its own."""
         found = self._fetch and self._fetch(["preprocessor_config.json"], optional=True)
-        self._has_own_preparation = bool(found)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_quiet(self._library))
             if found:
@@ -123,11 +121,10 @@ class Transformers(Origin):
                 # The rules of this kind of network, without sizes and the like of its own.
                 folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 (folder / "preprocessor_config.json").write_text("{}")
-                self._config.save_pretrained(folder)
+                self._whole_config.save_pretrained(folder)
             try:
-                return self._library.AutoImageProcessor.from_pretrained(
-                    folder, trust_remote_code=False
-                )
+                make = self._library.AutoImageProcessor.from_pretrained
+                return make(folder, trust_remote_code=False), bool(found)
             except ImportError as error:
                 raise ImportError(
                     f"The preparation of images for {self.full_name!r} needs Pillow; do "
@@ -136,7 +133,7 @@ class Transformers(Origin):
             except ValueError as error:
                 raise ValueError(
                     f"Got backbone={self.full_name!r}, a network of type "
-                    f"{self._config.model_type!r} that transformers has no preparation of images "
+                    f"{self._whole_config.model_type!r} that transformers has no preparation of images "
                     "for; expected one for images."
                 ) from error
 
@@ -176,7 +173,7 @@ class Transformers(Origin):
         return fill(self.remake(**recipe), converted.state_dict())
 
     def _convert(self, kind, config, tensors):
-        """Return the network with weights of a layout that transformers knows, and its pooler?"""
+        """Fill a network with weights of a layout that transformers knows; has it a pooler then."""
         with _quiet(self._library):
             converted, report = kind.from_pretrained(
                 None,
@@ -204,18 +201,19 @@ class Transformers(Origin):
         return converted, has_pooler
 
     def make_input(self):
-        mean, std = self._measure_normalisation()
-        resize, crop = self._read_sizes()
+        processor, is_own = self._make_processor()
+        mean, std = self._measure_normalisation(processor)
+        resize, crop = self._read_sizes(processor, is_own)
         return NetworkInput(
             channels=getattr(self._config, "num_channels", 3),
             mean=mean,
             std=std,
             resize=resize,
             crop=crop,
-            interpolation=_INTERPOLATIONS[int(self._processor.resample)],
+            interpolation=_INTERPOLATIONS[int(processor.resample)],
         )
 
-    def _measure_normalisation(self):
+    def _measure_normalisation(self, processor):
         """Return mean and deviation of the channels, from what becomes of black and white.
 
         The rules for them are many: factors, offsets, a second division.
@@ -223,7 +221,7 @@ class Transformers(Origin):
         colours = np.zeros((3, 256, 256, 3), dtype=np.uint8)
         colours[1] = 255
         colours[2, ..., 0] = 255
-        outputs = self._processor(list(colours), return_tensors="np", do_resize=False)
+        outputs = processor(list(colours), return_tensors="np", do_resize=False)
         black, white, red = outputs["pixel_values"][:, :, 0, 0].astype(np.float64)
         if not np.allclose(red, [white[0], *black[1:]]):
             raise ValueError(
@@ -234,11 +232,10 @@ class Transformers(Origin):
         mean = -black * std
         return tuple(np.round(mean, 6)), tuple(np.round(std, 6))
 
-    def _read_sizes(self):
+    def _read_sizes(self, processor, is_own):
         """Return to which size images are brought, and which part is cut out."""
-        processor = self._processor
         own_size = getattr(self._config, "image_size", None)
-        if not self._has_own_preparation and own_size:
+        if not is_own and own_size:
             size = tuple(own_size) if np.iterable(own_size) else (own_size, own_size)
             return size, size
         if not getattr(processor, "do_resize", True):

@@ -117,12 +117,14 @@ def read_input(metadata):
 
 def _refuse_pickle(path):
     with open(path, "rb") as file:
-        start = file.read(4)
-    if path.suffix in _PICKLE_SUFFIXES or start.startswith(_PICKLE_STARTS):
+        start = file.read(9)
+    # The length of a safetensors header, which comes first, may look like a pickle.
+    looks_like_pickle = start.startswith(_PICKLE_STARTS) and start[8:] != b"{"
+    if path.suffix in _PICKLE_SUFFIXES or looks_like_pickle:
         raise ValueError(
             f"Got the file {str(path)!r}, which is or may be a pickle, and unpickling can run any "
-            "code; expected a .safetensors file written by Backbone.save. To use weights of others, "
-            "say whose: load_backbone('timm/<name>', weights=path) or load_backbone(module, "
+            "code; expected a .safetensors file written by Backbone.save. For weights of others "
+            "say whose they are: load_backbone('timm/<name>', weights=path) or load_backbone(module, "
             "weights=path), which read them by torch.load(..., weights_only=True)."
         )
 

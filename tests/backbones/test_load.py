@@ -193,6 +193,16 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, name, writer):
     assert not trace.exists()
 
 
+def test_a_header_whose_length_looks_like_a_pickle(tmp_path):
+    path, long = tmp_path / "named.safetensors", 0x280
+    Backbone(nn.Linear(2, 2), name="x").save(path)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    backbone = Backbone(nn.Linear(2, 2), name="x" * (1 + long - length))
+    backbone.save(path)
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    assert load_backbone(path) == backbone
+
+
 def test_a_description_with_a_class_of_its_own_is_refused(plain, saved):
     from sktransfer.backbones._architecture import build, describe
 
