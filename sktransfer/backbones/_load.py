@@ -101,12 +101,13 @@ def load_backbone(
             f"Got weights={str(weights)!r} with pretrained=False, but expected one of the two."
         )
     has_file = is_path or weights is not None or (is_hub_name and pretrained)
+    takes_input = is_hub_name or is_path or is_module
     for parameter, value, goes_with, fits in [
         ("module", module, "the path of a file", is_path),
         ("weights", weights, "the name of a network or a module", is_hub_name or is_module),
         ("sha256", sha256, "a file", has_file),
         ("revision", revision, "the name of a network on a hub", is_hub_name),
-        ("input", input, "a name, a path or a module", is_hub_name or is_path or is_module),
+        ("input", input, "a library's network, a path or a module", takes_input),
     ]:
         if value is not None and not fits:
             raise ValueError(f"Got {parameter}={value!r}, which goes with {goes_with} only.")

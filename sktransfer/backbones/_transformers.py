@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import tempfile
+import warnings
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class Transformers(Origin):
         self._whole_config = self._read_config()
         self._is_classifier = _names_classifier(self._whole_config)
         # Of a network for images and texts, the half that sees.
-        self._config = getattr(self._whole_config, "vision_config", None) or self._whole_config
+        self._seeing = getattr(self._whole_config, "vision_config", None) or self._whole_config
+        self._config = self._whole_config if self._is_classifier else self._seeing
 
     def _choose_source(self):
         """Return the function that gives the path of a file of this name, or None if none has."""
@@ -79,10 +81,21 @@ class Transformers(Origin):
     def _fetch_from_hub(self, names, optional=False):
         try:
             path = fetch_hub_file(self.name, names, self.revision, self.full_name, _ADVICE)
-        except (ConnectionError, FileNotFoundError):
+        except FileNotFoundError:
             if optional:
                 return None
             raise
+        except ConnectionError:
+            if not optional:
+                raise
+            warnings.warn(
+                f"The file {names[0]} of {self.full_name!r} is not in the cache, and the hub "
+                "cannot be asked whether it has one: images are prepared as is usual for "
+                f"{self._whole_config.model_type!r}; pass input=NetworkInput(...) to be sure.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
         # All files of one commit, also if somebody writes to the repository in between.
         self.revision = path.parent.name
         return path
@@ -98,7 +111,7 @@ class Transformers(Origin):
             )
         try:
             with _quiet(self._library):
-                return self._library.AutoConfig.from_pretrained(
+                config = self._library.AutoConfig.from_pretrained(
                     path.parent, trust_remote_code=False
                 )
         except (ValueError, KeyError) as error:
@@ -109,6 +122,12 @@ class Transformers(Origin):
                 "code from repositories is never run: build it and pass the module."
                 f"{suggest(known, self._library.CONFIG_MAPPING)}"
             ) from error
+        if config.model_type == "timm_wrapper":
+            raise ValueError(
+                f"Got backbone={self.full_name!r}, which is a network of timm; expected "
+                f"'timm/{config.architecture}', or that name with the tag of its weights."
+            )
+        return config
 
     def _make_processor(self):
         """Return what prepares images for this network in transformers, and if it is its own."""
@@ -133,8 +152,8 @@ class Transformers(Origin):
             except ValueError as error:
                 raise ValueError(
                     f"Got backbone={self.full_name!r}, a network of type "
-                    f"{self._whole_config.model_type!r} that transformers has no preparation of images "
-                    "for; expected one for images."
+                    f"{self._whole_config.model_type!r}, for which transformers prepares no "
+                    "images; expected one for images."
                 ) from error
 
     def fetch_weights(self):
@@ -205,7 +224,7 @@ class Transformers(Origin):
         mean, std = self._measure_normalisation(processor)
         resize, crop = self._read_sizes(processor, is_own)
         return NetworkInput(
-            channels=getattr(self._config, "num_channels", 3),
+            channels=getattr(self._seeing, "num_channels", 3),
             mean=mean,
             std=std,
             resize=resize,
@@ -234,7 +253,7 @@ class Transformers(Origin):
 
     def _read_sizes(self, processor, is_own):
         """Return to which size images are brought, and which part is cut out."""
-        own_size = getattr(self._config, "image_size", None)
+        own_size = getattr(self._seeing, "image_size", None)
         if not is_own and own_size:
             size = tuple(own_size) if np.iterable(own_size) else (own_size, own_size)
             return size, size

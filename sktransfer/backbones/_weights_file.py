@@ -124,8 +124,8 @@ def _refuse_pickle(path):
         raise ValueError(
             f"Got the file {str(path)!r}, which is or may be a pickle, and unpickling can run any "
             "code; expected a .safetensors file written by Backbone.save. For weights of others "
-            "say whose they are: load_backbone('timm/<name>', weights=path) or load_backbone(module, "
-            "weights=path), which read them by torch.load(..., weights_only=True)."
+            "say whose they are, load_backbone('timm/<name>', weights=path) or load_backbone("
+            "module, weights=path): these read them by torch.load(..., weights_only=True)."
         )
 
 

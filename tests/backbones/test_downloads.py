@@ -44,7 +44,7 @@ def test_a_file_is_downloaded_once(folder, monkeypatch):
 
 
 def test_a_damaged_download_is_not_kept(folder, monkeypatch):
-    serve(monkeypatch, b"wights")
+    serve(monkeypatch, CONTENT[:-1])
     with pytest.raises(ValueError, match=r"SHA-256 digest.*damaged"):
         fetch_url(URL, "torchvision/net")
     assert list(folder.iterdir()) == []

@@ -217,6 +217,13 @@ def test_the_half_that_sees_of_a_network_for_images_and_texts(tmp_path):
     assert load_backbone(tmp_path / "saved.safetensors") == backbone
 
 
+def test_a_network_of_timm_in_a_repository_for_transformers(tmp_path):
+    config = {"architecture": "resnet18", "num_classes": 5, "pretrained_cfg": {"tag": "a1_in1k"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="a network of timm; expected 'timm/resnet18'"):
+        load_backbone(f"transformers/{tmp_path}")
+
+
 @pytest.mark.parametrize("revision", [None, "a" * 40])
 def test_without_a_network_it_fails_and_says_what_to_do(revision):
     with pytest.raises(ConnectionError, match="google/vit.*config.json.*'transformers/<folder>'"):
@@ -231,7 +238,8 @@ def test_from_the_cache_of_the_hub(tiny_folder, tmp_path, monkeypatch):
     (repository / "snapshots").mkdir()
     folder.rename(repository / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    backbone = load_backbone("transformers/somebody/tiny", revision="v1.0")
+    with pytest.warns(UserWarning, match="preprocessor_config.json.*usual for 'vit'.*input="):
+        backbone = load_backbone("transformers/somebody/tiny", revision="v1.0")
     assert backbone.name == "transformers/somebody/tiny"
     assert backbone == load_backbone(f"transformers/{repository / 'snapshots' / commit}")
     with pytest.raises(ConnectionError, match="somebody/tiny"):
