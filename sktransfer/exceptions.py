@@ -1,6 +1,13 @@
 """Warnings of sktransfer: where transfer goes on, but may not be worth it."""
 
-__all__ = ["LowOverlapWarning", "NegativeTransferWarning"]
+__all__ = ["ChannelConversionWarning", "LowOverlapWarning", "NegativeTransferWarning"]
+
+
+class ChannelConversionWarning(UserWarning):
+    """Grey images were given to a network for colour images, or the reverse.
+
+    The channel is repeated, or the three are averaged. Said once per backbone in a process.
+    """
 
 
 class LowOverlapWarning(UserWarning):

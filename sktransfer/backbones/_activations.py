@@ -51,7 +51,7 @@ def compute_activations(
     -------
     activations : list of ndarray of shape (n, width of the layer), float32
     """
-    backbone.input.check(X.shape, image_shape)
+    backbone.check_rows(X.shape, image_shape)
     poolings = pooling if isinstance(pooling, tuple) else (pooling,) * len(layers)
     taps = [
         make_tap(layer, backbone.layer_names, pooling)

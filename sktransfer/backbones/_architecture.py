@@ -1,6 +1,7 @@
 """Networks as plain data: what can be rebuilt from a description without running foreign code.
 
-A closed list of classes, each with the constructor arguments that make it again.
+A closed list of classes, each with the constructor arguments that make it again, and networks that
+a library of a closed list makes by name.
 """
 
 import copy
@@ -10,7 +11,10 @@ from torch import nn
 from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._glyphs import GlyphNetwork
+from sktransfer.backbones._origins import ORIGINS
+from sktransfer.backbones._recipe import get_recipe
 from sktransfer.backbones._rescale import Rescale, UnitLength
+from sktransfer.utils._torch import seeded
 
 _CONVOLUTION = (
     *("in_channels", "out_channels", "kernel_size", "stride"),
@@ -66,7 +70,8 @@ def describe(module):
     description = _describe(module)
     if description is None:
         return None
-    rebuilt = build(description).to_empty(device="cpu").eval()
+    with seeded(0):
+        rebuilt = build(description).eval()
     if rebuilt.state_dict().keys() != module.state_dict().keys():
         return None
     rebuilt.load_state_dict(module.state_dict())
@@ -76,6 +81,8 @@ def describe(module):
 
 def _describe(module):
     kind = type(module)
+    if (recipe := get_recipe(module)) is not None:
+        return {"class": recipe["prefix"], "arguments": recipe["arguments"]}
     if kind is nn.Sequential:
         # A module that stands in several places is described, and made, once for each.
         children = {name: _describe(child) for name, child in module._modules.items()}
@@ -110,6 +117,8 @@ def build(description):
         for child, inner in description["children"].items():
             network.add_module(child, build(inner))
         return network
+    if name in ORIGINS:
+        return ORIGINS[name].remake(**description["arguments"])
     if name not in _BY_NAME:
         raise ValueError(f"Got a layer of class {name!r}, but expected one of {sorted(_BY_NAME)}.")
     arguments = dict(description["arguments"])

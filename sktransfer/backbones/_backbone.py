@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._channels import warn_of_conversion
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.utils._immutable import Immutable
@@ -132,7 +133,9 @@ class Backbone(Immutable):
         """Return two rows of zeros of the kind that the network takes, or None if unknown."""
         size = max(32, self.input.min_size)
         if self.input.channels:
-            return np.zeros((2, self.input.channels, size, size), dtype=np.float32)
+            size = self.input.crop or self.input.resize or size
+            height, width = (size, size) if np.ndim(size) == 0 else size
+            return np.zeros((2, self.input.channels, height, width), dtype=np.float32)
         first = next(
             (m for m in self._network.modules() if isinstance(m, nn.Linear | nn.Conv2d)), None
         )
@@ -141,6 +144,13 @@ class Backbone(Immutable):
         if isinstance(first, nn.Conv2d):
             return np.zeros((2, first.in_channels, size, size), dtype=np.float32)
         return None
+
+    def check_rows(self, shape, image_shape=None):
+        """Raise unless rows of this shape fit the network; warn where their channels are others."""
+        self.input.check(shape, image_shape)
+        given = self.input.count_foreign_channels(shape, image_shape)
+        if given is not None:
+            warn_of_conversion(given, self.input, self.name)
 
     def copy_module(self):
         """Return a copy of the network that may be trained: an `nn.Module` in eval mode."""

@@ -7,6 +7,8 @@ import types
 import numpy as np
 import torch
 
+from sktransfer.backbones._recipe import ATTRIBUTE
+
 
 def digest_tensors(tensors):
     """Return a hex digest of named tensors: their names, types, shapes and bytes.
@@ -41,7 +43,7 @@ def digest_network(module, network_input):
 
 
 # Kept by every module, and digested on their own or without influence on the output.
-_OWN = frozenset(vars(torch.nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"}
+_OWN = frozenset(vars(torch.nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"} | {ATTRIBUTE}
 
 
 def _describe_module(module):
@@ -60,9 +62,12 @@ def _describe_class(kind):
                     yield f"{name}:{describe_value(value)}"
 
 
+_LIBRARIES = frozenset({"numpy", "peft", "timm", "torch", "torchvision", "transformers"})
+
+
 def _is_known(module_name):
     """Tell whether code is a library's, which its name stands for."""
-    return str(module_name).partition(".")[0] in ("numpy", "torch")
+    return str(module_name).partition(".")[0] in _LIBRARIES
 
 
 _CONTAINERS = (types.FunctionType, torch.Tensor, np.ndarray, list, tuple, dict, set, frozenset)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, match_channels
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -31,6 +32,17 @@ class NetworkInput:
         Size of the part in the middle that is then cut out. None keeps all.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
         How images are resized; all but "nearest" average what becomes one pixel.
+    channels_last : bool or None, default=None
+        Whether the channels are the last axis of images (height, width, channels), or the first.
+        None tells by the lengths of the axes: ``channels`` where that is known. Set it where that
+        cannot tell, as for rows of shape (3, 32, 3).
+
+    Notes
+    -----
+    Grey images fit a network of three channels, and colour images a network of one: the channel is
+    repeated, or the three are averaged, before mean and standard deviation are applied. A first
+    convolution then computes on a grey image what one computes whose weights are summed over the
+    channels.
 
     Examples
     --------
@@ -47,6 +59,7 @@ class NetworkInput:
     resize: int | tuple | None = None
     crop: int | tuple | None = None
     interpolation: str = "bilinear"
+    channels_last: bool | None = None
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -66,6 +79,8 @@ class NetworkInput:
         for name in ("resize", "crop"):
             object.__setattr__(self, name, _check_size(name, getattr(self, name)))
         check_option("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.channels_last is not None:
+            check_option("channels_last", self.channels_last, (True, False))
 
     def _check_per_channel(self, name, values):
         if values is None or (len(values) == 1 and self.channels != 0):
@@ -96,7 +111,7 @@ class NetworkInput:
                 f"{_guess_image_shape(row_shape[0], self.channels)}"
             )
         channels, *size = row_shape
-        if channels != self.channels:
+        if channels != self.channels and not are_convertible(channels, self.channels):
             way_out = _guess_conversion(self.channels, channels)
             raise ValueError(
                 f"Got X with images of {channels} channel(s) (rows of shape {shape[1:]}), but the "
@@ -122,7 +137,13 @@ class NetworkInput:
         images = np.array(rows, dtype=np.float32, order="C")
         if rows.dtype == np.uint8:
             images *= np.float32(1 / 255)
-        return images
+        return match_channels(images, self.channels)
+
+    def count_foreign_channels(self, shape, image_shape=None):
+        """Return the number of channels of such rows where it has to be changed, else None."""
+        row_shape = self._row_shape(shape, image_shape)
+        is_image = len(row_shape) == 3
+        return row_shape[0] if is_image and are_convertible(row_shape[0], self.channels) else None
 
     def lay_out(self, X, image_shape=None):
         """Return the rows as they are, images with channels first."""
@@ -168,7 +189,14 @@ class NetworkInput:
 
     def _channels_first(self, row):
         """Tell (channels, height, width) from (height, width, channels)."""
-        counts = (self.channels,) if self.channels else (1, 3, 4, 2)
+        if self.channels_last is not None:
+            return not self.channels_last
+        if not self.channels:
+            counts = (1, 3, 4, 2)
+        elif self.channels in (GREY, COLOUR):
+            counts = (self.channels, GREY + COLOUR - self.channels)
+        else:
+            counts = (self.channels,)
         for count in counts:
             if row[0] == count and row[2] != count:
                 return True
@@ -222,6 +250,8 @@ def _guess_conversion(wanted, got):
     """Say how images of other channels are made to fit."""
     if wanted == 1:
         return "; average them, X.mean(axis=...) over the axis of the channels."
+    if (wanted, got) == (3, 4):
+        return "; leave out the fourth if it is the opacity, X[..., :3]."
     if got == 1:
         return f"; repeat it, np.repeat(X.reshape(n, 1, height, width), {wanted}, axis=1)."
     return "."

@@ -1,5 +1,6 @@
 """From a name, a path, a module or a fitted estimator to a `Backbone`."""
 
+import copy
 import functools
 import json
 import os
@@ -13,11 +14,22 @@ from sktransfer.backbones._backbone import Backbone
 from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._glyphs import GlyphNetwork, load_glyph_network
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.backbones._origins import ORIGINS
+from sktransfer.backbones._state_dict import MismatchError, check_digest, fill, read_state_dicts
 from sktransfer.utils._torch import seeded
 from sktransfer.utils._validation import list_options, suggest
 
 
-def load_backbone(backbone, *, pretrained=True, module=None):
+def load_backbone(
+    backbone,
+    *,
+    pretrained=True,
+    module=None,
+    weights=None,
+    sha256=None,
+    revision=None,
+    input=None,
+):
     """Load a pretrained network.
 
     Parameters
@@ -25,15 +37,34 @@ def load_backbone(backbone, *, pretrained=True, module=None):
     backbone : str, path-like, torch.nn.Module, Backbone or fitted estimator
         - ``"glyphs"``: the embedded network for small grey images (from 8x8 pixels) of
           characters, trained on letters of many scripts. No download, ever.
+        - ``"timm/<name>"``, with or without a tag (``"timm/resnet18.a1_in1k"``);
+        - ``"torchvision/<name>"`` for an image classifier, or ``"torchvision/<name>.<weights>"``
+          (``"torchvision/resnet50.IMAGENET1K_V1"``); the default weights without;
+        - ``"transformers/<id>"`` for an image network: a repository of the hub
+          (``"transformers/facebook/dinov2-small"``), a folder written by ``save_pretrained``, or,
+          without pretrained weights, a model type (``"transformers/vit"``);
         - the path of a ``.safetensors`` file written by `Backbone.save`;
         - a module, which is copied;
         - a fitted estimator with a ``backbone_``, such as `ParameterTransferClassifier`.
     pretrained : bool, default=True
         False gives the same architecture with random weights, for a named backbone only: the
-        control that tells what the pretraining is worth.
+        control that tells what the pretraining is worth. They are the same in any process.
     module : torch.nn.Module or callable, default=None
         For a file whose network has classes that cannot be rebuilt from a description: the module
         that takes the weights (it is copied), or a function that makes it.
+    weights : str or path-like, default=None
+        File with weights for the architecture that a name stands for, or for a module:
+        ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` as far as torch reads them as weights
+        alone, that is, without running code. Nothing is downloaded then, but perhaps the
+        configuration of ``"transformers/<id>"``. The number of outputs is that of the file.
+    sha256 : str, default=None
+        SHA-256 digest that the file must have, the one in ``weights``, the downloaded one, or that
+        of `Backbone.save`; checked before anything in the file is read.
+    revision : str, default=None
+        Commit (40 hexadecimal digits), tag or branch of the hub repository, for timm and
+        transformers. A branch can be changed by its owner, a commit cannot.
+    input : NetworkInput, default=None
+        How images are prepared, in place of what the weights' own configuration says.
 
     Returns
     -------
@@ -42,7 +73,12 @@ def load_backbone(backbone, *, pretrained=True, module=None):
     Raises
     ------
     ValueError
-        For an unknown name, and for a file that is truncated, corrupt, foreign or a pickle.
+        For an unknown name, for a file that is truncated, corrupt, foreign, a pickle with more
+        than weights, or of another digest, and for weights that do not fit the network.
+    ConnectionError
+        If something has to be downloaded and cannot; within seconds.
+    ImportError
+        If the library of the name is not installed.
 
     Examples
     --------
@@ -52,19 +88,38 @@ def load_backbone(backbone, *, pretrained=True, module=None):
     """
     if not isinstance(pretrained, bool):
         raise TypeError(f"Got pretrained={pretrained!r}, but expected True or False.")
-    if not pretrained and not (isinstance(backbone, str) and backbone in _NAMED):
+    is_path, is_hub_name = _is_path(backbone), _is_hub_name(backbone)
+    is_name = is_hub_name or (isinstance(backbone, str) and backbone in _NAMED)
+    is_module = isinstance(backbone, nn.Module)
+    if not pretrained and not is_name:
+        names = [*_NAMED, *(f"{prefix}/…" for prefix in ORIGINS)]
         raise ValueError(
             f"Got pretrained=False with backbone={backbone!r}, but random weights are made for "
-            f"the names {list_options(_NAMED)} only."
+            f"the names {list_options(names)} only."
         )
-    if module is not None and not _is_path(backbone):
-        raise ValueError("Got module=..., which goes with the path of a file only.")
+    if not pretrained and weights is not None:
+        raise ValueError(
+            f"Got weights={str(weights)!r} with pretrained=False, but expected one of the two."
+        )
+    has_file = is_path or weights is not None or (is_hub_name and pretrained)
+    takes_input = is_hub_name or is_path or is_module
+    for parameter, value, goes_with, fits in [
+        ("module", module, "the path of a file", is_path),
+        ("weights", weights, "the name of a network or a module", is_hub_name or is_module),
+        ("sha256", sha256, "a file", has_file),
+        ("revision", revision, "the name of a network on a hub", is_hub_name),
+        ("input", input, "a library's network, a path or a module", takes_input),
+    ]:
+        if value is not None and not fits:
+            raise ValueError(f"Got {parameter}={value!r}, which goes with {goes_with} only.")
     if isinstance(backbone, Backbone):
         return backbone
-    if isinstance(backbone, nn.Module):
-        return Backbone(backbone)
-    if _is_path(backbone):
-        return _load_file(pathlib.Path(backbone).expanduser(), module)
+    if is_module:
+        return Backbone(_fill_module(backbone, weights, sha256), input=input)
+    if is_path:
+        return _load_file(pathlib.Path(backbone).expanduser(), module, sha256, input)
+    if is_hub_name:
+        return _load_from_hub(backbone, pretrained, weights, sha256, revision, input)
     if isinstance(backbone, str):
         return _load_named(backbone, pretrained)
     if hasattr(backbone, "fit"):
@@ -113,11 +168,75 @@ def resolve_backbone(backbone):
 
 def _load_named(name, pretrained):
     if name not in _NAMED:
+        known = [*_NAMED, *(f"{prefix}/<name>" for prefix in ORIGINS)]
         raise ValueError(
-            f"Got backbone={name!r}, but expected one of {list_options(_NAMED)}, the path of a "
-            f".safetensors file, a torch.nn.Module or a Backbone.{suggest(name, _NAMED)}"
+            f"Got backbone={name!r}, but expected one of {list_options(known)}, the path of a "
+            f".safetensors file, a torch.nn.Module or a Backbone.{suggest(name, known)}"
         )
     return _NAMED[name](bool(pretrained))
+
+
+def _load_from_hub(name, pretrained, weights, sha256, revision, input):
+    # A folder may hold something else tomorrow.
+    is_folder = pathlib.Path(name.partition("/")[2]).expanduser().is_dir()
+    if weights is None and sha256 is None and not is_folder:
+        return _load_shared(name, pretrained, revision, input)
+    return _make_from_hub(name, pretrained, revision, input, weights, sha256)
+
+
+def _make_from_hub(name, pretrained, revision, input, weights=None, sha256=None):
+    prefix, _, inner = name.partition("/")
+    origin = ORIGINS[prefix](inner, revision)
+    network_input = origin.make_input() if input is None else input
+    if not pretrained:
+        with seeded(0):
+            network = origin.make()
+        return Backbone(network, name=f"{name}, random weights", input=network_input)
+    paths = origin.fetch_weights() if weights is None else [_find_file(weights)]
+    tensors = read_state_dicts(paths, sha256)
+    try:
+        # Making a network draws random weights, also where they are replaced.
+        with seeded(0):
+            network = origin.make(tensors)
+    except MismatchError as error:
+        raise ValueError(
+            f"Got weights={str(paths[0])!r}, which do not fit {name!r}: {error}."
+        ) from error
+    # Of weights from elsewhere, nobody knows what their outputs stand for.
+    classes = origin.find_classes(network) if weights is None else None
+    return Backbone(network, name=name, input=network_input, classes=classes)
+
+
+# A search gives the name to every fit; networks are large, and few are in use at a time.
+_load_shared = functools.lru_cache(maxsize=4)(_make_from_hub)
+
+
+def _fill_module(module, weights, sha256):
+    if weights is None:
+        return module
+    module = copy.deepcopy(module)
+    try:
+        return fill(module, read_state_dicts([_find_file(weights)], sha256))
+    except MismatchError as error:
+        raise ValueError(
+            f"Got weights={str(weights)!r}, which do not fit the module: {error}."
+        ) from error
+
+
+def _find_file(path):
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Got weights={str(path)!r}, but there is no such file.")
+    return path
+
+
+def _is_hub_name(backbone):
+    return (
+        isinstance(backbone, str)
+        and "/" in backbone
+        and backbone.partition("/")[0] in ORIGINS
+        and not _is_path(backbone)
+    )
 
 
 def _is_path(backbone):
@@ -126,9 +245,11 @@ def _is_path(backbone):
     return isinstance(backbone, os.PathLike)
 
 
-def _load_file(path, module):
+def _load_file(path, module, sha256, input):
     if not path.is_file():
         raise FileNotFoundError(f"Got backbone={str(path)!r}, but there is no such file.")
+    if sha256 is not None:
+        check_digest(path, sha256)
     tensors, metadata = _weights_file.read(path)
     network = _make_network(path, metadata, module)
     try:
@@ -140,7 +261,7 @@ def _load_file(path, module):
     return Backbone(
         network,
         name=metadata["name"],
-        input=_weights_file.read_input(metadata),
+        input=_weights_file.read_input(metadata) if input is None else input,
         classes=_weights_file.read_classes(metadata),
     )
 
@@ -160,7 +281,8 @@ def _make_network(path, metadata, module):
             f"Got the file {str(path)!r} with a layer of class {metadata['class']!r}, which "
             "cannot be made without its code; pass load_backbone(path, module=...)."
         )
-    return build(description)
+    with seeded(0):
+        return build(description)
 
 
 def _load_from_estimator(estimator):

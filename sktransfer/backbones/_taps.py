@@ -86,7 +86,7 @@ class OutputTap(Tap):
         return []
 
     def finish(self, output):
-        output = _first_tensor(output, "output")
+        output = _main_tensor(output)
         self.value = pool(output, self.pooling, is_channels_last(self._module, output.shape))
         self._module = None
 
@@ -113,7 +113,7 @@ class PenultimateTap(Tap):
             self.head = None
 
     def finish(self, output):
-        output = _first_tensor(output, "output")
+        output = _main_tensor(output)
         if self.head is None or not _is_made_of_logits(output, self._head_output):
             self.value, self.head = output, None
         channels_last = is_channels_last(self._module, self.value.shape)
@@ -212,6 +212,18 @@ def reach_taps(module, inputs, taps):
     finally:
         for handle in handles:
             handle.remove()
+
+
+# What transformers' networks give besides others that come first, such as a loss or all tokens.
+_MAIN_OUTPUTS = ("logits", "pooler_output")
+
+
+def _main_tensor(output):
+    """Return the tensor that the output of a whole network is about."""
+    if isinstance(output, dict):
+        names = [name for name in _MAIN_OUTPUTS if isinstance(output.get(name), torch.Tensor)]
+        output = output[names[0]] if names else output
+    return _first_tensor(output, "output")
 
 
 def _first_tensor(value, where):

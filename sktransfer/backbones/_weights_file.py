@@ -76,8 +76,8 @@ def read_tensors(path, file_format, writer):
     if metadata.get("format") != file_format:
         raise ValueError(
             f"Got the file {str(path)!r} of format {metadata.get('format')!r}, but expected "
-            f"{file_format!r}, as written by {writer}; put foreign weights into their module "
-            "yourself and pass the module: Backbone(module)."
+            f"{file_format!r}, as written by {writer}; for weights of others say whose they are: "
+            "load_backbone('timm/<name>', weights=path) or load_backbone(module, weights=path)."
         )
     digest = _digest(tensors, metadata)
     if digest != metadata.get("digest"):
@@ -117,12 +117,15 @@ def read_input(metadata):
 
 def _refuse_pickle(path):
     with open(path, "rb") as file:
-        start = file.read(4)
-    if path.suffix in _PICKLE_SUFFIXES or start.startswith(_PICKLE_STARTS):
+        start = file.read(9)
+    # The length of a safetensors header, which comes first, may look like a pickle.
+    looks_like_pickle = start.startswith(_PICKLE_STARTS) and start[8:] != b"{"
+    if path.suffix in _PICKLE_SUFFIXES or looks_like_pickle:
         raise ValueError(
             f"Got the file {str(path)!r}, which is or may be a pickle, and unpickling can run any "
-            "code; expected a .safetensors file. To use weights that you trust: load them with "
-            "torch.load(path, weights_only=True) into their module and pass Backbone(module)."
+            "code; expected a .safetensors file written by Backbone.save. For weights of others "
+            "say whose they are, load_backbone('timm/<name>', weights=path) or load_backbone("
+            "module, weights=path): these read them by torch.load(..., weights_only=True)."
         )
 
 

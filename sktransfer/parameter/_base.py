@@ -284,7 +284,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             return None
         outputs, reason = self._match_outputs(backbone, objective)
         if reason is None:
-            backbone.input.check(X.shape, self.image_shape)
+            backbone.check_rows(X.shape, self.image_shape)
             network = backbone.copy_module()
             layer = find_old_head(network, backbone.input.prepare(X[:1], self.image_shape))
             wanted = self._count_source_outputs(backbone)

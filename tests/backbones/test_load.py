@@ -146,8 +146,9 @@ def test_names_come_before_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glyphs").write_text("not a network")
     assert load_backbone("glyphs").n_parameters > 0
-    with pytest.raises(ValueError, match=r"Got backbone='timm/resnet18\.a1_in1k'"):
-        load_backbone("timm/resnet18.a1_in1k")
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "resnet18").write_text("not a network")
+    assert load_backbone("timm/resnet18", pretrained=False).n_features_out == 512
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,16 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, name, writer):
     with pytest.raises(ValueError, match="pickle.*weights_only"):
         load_backbone(path)
     assert not trace.exists()
+
+
+def test_a_header_whose_length_looks_like_a_pickle(tmp_path):
+    path, long = tmp_path / "named.safetensors", 0x280
+    Backbone(nn.Linear(2, 2), name="x").save(path)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    backbone = Backbone(nn.Linear(2, 2), name="x" * (1 + long - length))
+    backbone.save(path)
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    assert load_backbone(path) == backbone
 
 
 def test_a_description_with_a_class_of_its_own_is_refused(plain, saved):

@@ -254,3 +254,36 @@ def test_pooling_that_takes_a_view_is_safe_from_layers_in_place():
     with torch.no_grad():
         corner, _ = run_taps(network, IMAGES, taps)
         torch.testing.assert_close(corner, network[0](IMAGES)[:, :, -1, -1])
+
+
+class Named(nn.Module):
+    """Gives several things by name, as networks of transformers do."""
+
+    def __init__(self, **layers):
+        super().__init__()
+        self.tokens = nn.Linear(4, 6)
+        self.layers = nn.ModuleDict(layers)
+
+    def forward(self, inputs):
+        tokens = self.tokens(inputs).reshape(-1, 2, 3)
+        output = {"last_hidden_state": tokens}
+        return output | {name: layer(tokens[:, 0]) for name, layer in self.layers.items()}
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ({"pooler_output": nn.Tanh()}, "pooler_output"),
+        ({"pooler_output": nn.Tanh(), "logits": nn.Linear(3, 5)}, "logits"),
+        ({"hidden_states": nn.Linear(3, 5)}, "last_hidden_state"),
+    ],
+)
+def test_what_a_network_with_several_outputs_is_about(layers, name):
+    network, inputs = Named(**layers).eval(), torch.rand(3, 4)
+    (output,) = tap(network, "output", inputs=inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(output, pool(network(inputs)[name], "auto"))
+    if name == "logits":
+        features, logits = tap(network, "penultimate", "logits", inputs=inputs)
+        torch.testing.assert_close(logits, output)
+        torch.testing.assert_close(network.layers["logits"](features), logits)

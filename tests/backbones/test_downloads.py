@@ -1,0 +1,125 @@
+import hashlib
+import io
+import types
+import urllib.error
+
+import pytest
+import torch
+
+from sktransfer.backbones import _downloads
+from sktransfer.backbones._downloads import fetch_hub_file, fetch_url
+
+CONTENT = b"weights"
+URL = f"https://example.org/net-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    return tmp_path / "checkpoints"
+
+
+def serve(monkeypatch, answer):
+    """Let every request have this answer; return the list of requests."""
+    requests = []
+
+    def urlopen(request, timeout):
+        requests.append((request, timeout))
+        if isinstance(answer, Exception):
+            raise answer
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    return requests
+
+
+def test_a_file_is_downloaded_once(folder, monkeypatch):
+    requests = serve(monkeypatch, CONTENT)
+    for _ in range(2):
+        path = fetch_url(URL, "torchvision/net")
+        assert path.read_bytes() == CONTENT
+    assert len(requests) == 1
+    assert [file.name for file in folder.iterdir()] == [path.name]
+
+
+def test_a_damaged_download_is_not_kept(folder, monkeypatch):
+    serve(monkeypatch, CONTENT[:-1])
+    with pytest.raises(ValueError, match=r"SHA-256 digest.*damaged"):
+        fetch_url(URL, "torchvision/net")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("timed out")])
+def test_a_server_that_cannot_be_reached(folder, monkeypatch, error):
+    requests = serve(monkeypatch, error)
+    with pytest.raises(ConnectionError, match=r"torchvision/net.*example\.org.*weights=<file>"):
+        fetch_url(URL, "torchvision/net")
+    assert [timeout for _, timeout in requests] == [5]
+    assert list(folder.iterdir()) == []
+
+
+def test_offline_nothing_is_asked(folder, monkeypatch):
+    requests = serve(monkeypatch, CONTENT)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
+        fetch_url(URL, "torchvision/net")
+    assert requests == []
+
+
+def test_one_attempt_tells_that_there_is_no_hub(folder, monkeypatch):
+    """The hub's own library would try again for half a minute, for every file."""
+    requests = serve(monkeypatch, urllib.error.URLError("no route"))
+    with pytest.raises(ConnectionError, match="no/where.*the hub cannot be reached"):
+        fetch_hub_file("no/where", ["a.safetensors", "b.bin"], None, "timm/net")
+    assert len(requests) == 1
+
+
+def test_a_hub_that_answers_with_an_error_is_there(folder, monkeypatch):
+    serve(monkeypatch, urllib.error.HTTPError(URL, 404, "Not Found", {}, None))
+    assert _downloads._answers(URL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error", "message"),
+    [
+        ("RepositoryNotFoundError", 404, FileNotFoundError, "there is no repository.*log-in"),
+        ("RevisionNotFoundError", 404, FileNotFoundError, "Got revision='v9'.*no such commit"),
+        ("EntryNotFoundError", 404, FileNotFoundError, "none of the files a.safetensors, b.bin"),
+        ("HfHubHTTPError", 503, ConnectionError, "could not fetch a.safetensors"),
+        ("LocalEntryNotFoundError", None, ConnectionError, "cannot be reached"),
+    ],
+)
+def test_what_the_hub_may_say(folder, monkeypatch, kind, status, error, message):
+    import huggingface_hub
+
+    serve(monkeypatch, b"")
+    kind = getattr(huggingface_hub.errors, kind)
+    response = types.SimpleNamespace(headers={}, status_code=status, request=None)
+
+    def download(repository, name, **options):
+        raise (
+            kind("it said", response=response)
+            if issubclass(kind, huggingface_hub.errors.HfHubHTTPError)
+            else kind("it said")
+        )
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(error, match=message):
+        fetch_hub_file("some/where", ["a.safetensors", "b.bin"], "v9", "timm/net")
+
+
+def test_the_first_file_that_is_there(folder, monkeypatch):
+    import huggingface_hub
+
+    serve(monkeypatch, b"")
+
+    def download(repository, name, *, revision, local_files_only):
+        assert not local_files_only
+        if name == "a.safetensors":
+            raise huggingface_hub.errors.EntryNotFoundError("no such file")
+        return f"/cache/{repository}/{revision}/{name}"
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    path = fetch_hub_file("some/where", ["a.safetensors", "b.bin"], "v9", "timm/net")
+    assert str(path) == "/cache/some/where/v9/b.bin"
