@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
 from sktransfer.backbones._cache import ROW_CACHE, CacheInfo
+from sktransfer.backbones._image_rows import ImageRows, UnreadableImage
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
@@ -52,6 +53,12 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
     cache : {"auto", True, False}, default="auto"
         "auto" leaves out small networks on tables, where a digest of the row costs more than
         the forward pass.
+    n_jobs : int, default=None
+        Threads that read image files, ahead of the network; -1: one per CPU, None: one, unless
+        joblib's ``parallel_config`` says otherwise.
+    on_error : {"raise", "nan"}, default="raise"
+        What becomes of an image that cannot be read: an error that names it, or a row of NaN and
+        one warning for all of them.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -95,6 +102,8 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         batch_size=64,
         device="auto",
         cache="auto",
+        n_jobs=None,
+        on_error="raise",
         verbose=0,
     ):
         self.backbone = backbone
@@ -106,6 +115,8 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         self.batch_size = batch_size
         self.device = device
         self.cache = cache
+        self.n_jobs = n_jobs
+        self.on_error = on_error
         self.verbose = verbose
 
     # A callable pooling is part of the key of the row cache, so clones must not copy it.
@@ -122,7 +133,9 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         Parameters
         ----------
         X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
-            Rows of a table, or images.
+            Rows of a table, or images. Or a list, a column or a frame of one column of paths,
+            PIL images, bytes of image files or arrays of differing sizes; or a
+            `torch.utils.data.Dataset` of images.
         y : None
             Ignored.
 
@@ -200,17 +213,44 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         self._check_parameters()
         X = self._check_rows(X, reset=True)
         self.backbone_ = resolve_backbone(self.backbone)
+        if isinstance(X, ImageRows):
+            self._check_images(X)
         # One row tells the widths; through the cache, so that it is not sent again.
         self._cache_used = wants_cache(
             self.cache, self.backbone_, X, self.image_shape, self.pooling
         )
-        self._widths = [block.shape[1] for block in self._compute_blocks(X[:1])]
+        self._widths = None
+        self._widths = [block.shape[1] for block in self._compute_first(X)]
         return self
+
+    def _compute_first(self, X):
+        """Return the blocks of the first row, or of the first image that can be read."""
+        if not isinstance(X, ImageRows) or self.on_error == "raise":
+            return self._compute_blocks(X[:1])
+        rows = X.with_options(n_jobs=None, on_error="raise")
+        for i in range(len(rows)):
+            try:
+                return self._compute_blocks(rows[i : i + 1])
+            except UnreadableImage as error:
+                last = error
+        raise ValueError(f"Got X with no image that can be read. {last}") from last
+
+    def _check_images(self, X):
+        self.backbone_.check_takes_images()
+        if self.mode == "concat":
+            raise ValueError(
+                "Got mode='concat' with images that are read one by one, which are no columns to "
+                "put activations behind; expected mode='replace'."
+            )
+
+    def _get_network_input(self):
+        return self.backbone_.input
 
     def _check_parameters(self):
         check_option("output", self.output, ("features", "logits", "proba"))
         check_option("mode", self.mode, ("replace", "concat"))
         check_option("cache", self.cache, ("auto", True, False))
+        check_option("on_error", self.on_error, ("raise", "nan"))
         check_count("batch_size", self.batch_size)
         if not callable(self.pooling):
             check_option("pooling", self.pooling, POOLINGS)
@@ -239,6 +279,9 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
             cache=self._cache_used,
             verbose=self.verbose,
         )
+        if self._widths is not None and not blocks[0].shape[1]:
+            # Not one image could be read.
+            return [np.full((len(X), width), np.nan, np.float32) for width in self._widths]
         return [_link(block) for block in blocks] if self.output == "proba" else blocks
 
     def _get_input_names(self, input_features):
