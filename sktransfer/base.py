@@ -1,11 +1,10 @@
 """The thin contract that the estimators on networks share."""
 
-import os
-
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sktransfer.backbones._image_rows import ImageRows, as_image_rows
 from sktransfer.utils._sklearn import clone_sharing
 
 # Kinds of numbers that are kept as they come; others become float64.
@@ -17,7 +16,7 @@ class BaseNetworkEstimator(BaseEstimator):
 
     Subclasses have parameters ``backbone`` and ``image_shape``. ``fit`` sets ``n_features_in_``
     (for images the length of their first axis, as scikit-learn has it) and ``input_shape_``, the
-    shape of a row.
+    shape of a row: ``()`` for images that are read one by one, of which any size may follow.
     """
 
     _shared_parameters = ("backbone",)
@@ -31,11 +30,18 @@ class BaseNetworkEstimator(BaseEstimator):
         return tags
 
     def _check_rows(self, X, y="no_validation", *, reset):
-        """Return X as an array of rows, of the shape seen in fit; with y, both."""
+        """Return X as an array of rows, of the shape seen in fit, or `ImageRows`; with y, both."""
+        images = as_image_rows(X, **self._image_options())
+        if images is not None:
+            return self._check_image_rows(images, X, y, reset=reset)
         X = _plain_container(X)
         if not reset:
             check_is_fitted(self)
-            self._check_row_shape(X)
+            shape = _row_shape(X)
+            if len(shape) > 1 and shape != self.input_shape_ and self._takes_any_size():
+                images = ImageRows(list(np.asarray(X)), **self._image_options())
+                return self._check_image_rows(images, X, y, reset=False)
+            self._check_row_shape(shape)
         options = {"multi_output": True} if getattr(y, "ndim", 1) == 2 else {}
         checked = validate_data(self, X, y, reset=reset, dtype=_DTYPES, allow_nd=True, **options)
         X, y = checked if isinstance(checked, tuple) else (checked, None)
@@ -56,9 +62,59 @@ class BaseNetworkEstimator(BaseEstimator):
             )
         return X if y is None else (X, y)
 
-    def _check_row_shape(self, X):
+    def _check_image_rows(self, images, X, y, *, reset):
+        """Return images that are read later, once it is known that they may follow those of fit."""
+        if not reset:
+            check_is_fitted(self)
+        if self.backbone is None:
+            raise ValueError(
+                f"Got X as images, such as {images.describe(0)}, with backbone=None; expected "
+                "numbers, rows of a table or image arrays, or a backbone for images."
+                if len(images)
+                else "Got X with 0 sample(s), but a minimum of 1 is required."
+            )
+        if len(images) == 0:
+            raise ValueError("Got X with 0 sample(s) (images), but a minimum of 1 is required.")
+        if not reset and not self._takes_any_size():
+            raise ValueError(
+                f"Got X as images, but {type(self).__name__} was fitted on rows of shape "
+                f"{self.input_shape_}; expected the same."
+            )
+        if reset or not self.input_shape_:
+            # The column that stands for all kinds of containers; frames have its name.
+            column = X if len(getattr(X, "columns", ())) == 1 else np.zeros((len(images), 1))
+            validate_data(self, column, reset=reset, skip_check_array=True)
+        if reset:
+            self.input_shape_, self._saw_bytes = (), True
+        if isinstance(y, str) and y == "no_validation":
+            return images
+        check_consistent_length(images, y)
+        return images, y
+
+    def _image_options(self):
+        """Return how images are read: parameters of estimators that have them."""
+        return {
+            "n_jobs": getattr(self, "n_jobs", None),
+            "on_error": getattr(self, "on_error", "raise"),
+        }
+
+    def _takes_any_size(self):
+        """Tell whether images of other sizes, or files, may follow what was seen in fit."""
+        if len(self.input_shape_) == 1:
+            return False
+        return not self.input_shape_ or self._get_network_input().gives_one_size
+
+    def _get_network_input(self):
+        """Return how the backbone that was fitted prepares rows."""
+        raise NotImplementedError
+
+    def _check_row_shape(self, shape):
         # Before scikit-learn's own check, which for images only knows the first axis of a row.
-        shape = _row_shape(X)
+        if not self.input_shape_:
+            raise ValueError(
+                f"Got X with rows of shape {shape}, but {type(self).__name__} was fitted on "
+                "images; expected images."
+            )
         involves_images = len(shape) > 1 or len(self.input_shape_) > 1
         if involves_images and shape != self.input_shape_:
             raise ValueError(
@@ -93,11 +149,6 @@ def _plain_container(X):
         if X.requires_grad:
             raise ValueError("Got X as a tensor that requires grad; pass X.detach().")
         return X.cpu().float().numpy() if X.is_floating_point() else X.cpu().numpy()
-    if _is_texts(X):
-        raise ValueError(
-            f"Got X as {len(X)} texts, such as {str(X[0])!r}, but expected numbers: rows of a "
-            "table, or images; read files into arrays first, np.asarray(PIL.Image.open(path))."
-        )
     if isinstance(X, list | tuple):
         shapes = {np.shape(row) for row in X}
         if len(shapes) > 1:
@@ -110,9 +161,3 @@ def _plain_container(X):
         repeated = sorted({str(c) for c in columns if list(columns).count(c) > 1})
         raise ValueError(f"Got X with repeated columns: {repeated[:4]}; expected each name once.")
     return X
-
-
-def _is_texts(X):
-    """Tell whether X is one text or path per row, such as the names of image files."""
-    is_sequence = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)
-    return is_sequence and len(X) > 0 and all(isinstance(row, str | os.PathLike) for row in X)

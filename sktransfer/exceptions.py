@@ -6,7 +6,7 @@ __all__ = ["ChannelConversionWarning", "LowOverlapWarning", "NegativeTransferWar
 class ChannelConversionWarning(UserWarning):
     """Grey images were given to a network for colour images, or the reverse.
 
-    The channel is repeated, or the three are averaged. Said once per backbone in a process.
+    The channel is repeated, or the three are mixed to grey. Said once per backbone in a process.
     """
 
 

@@ -2,7 +2,8 @@
 
 from sktransfer.backbones._backbone import Backbone
 from sktransfer.backbones._cache import clear_row_cache
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones._load import load_backbone
 
-__all__ = ["Backbone", "NetworkInput", "clear_row_cache", "load_backbone"]
+__all__ = ["Backbone", "ImageRows", "NetworkInput", "clear_row_cache", "load_backbone"]

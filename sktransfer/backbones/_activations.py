@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._taps import make_tap, run_taps
 from sktransfer.utils._torch import evaluating, to_tensor
 
@@ -34,7 +35,7 @@ def compute_activations(
     Parameters
     ----------
     backbone : Backbone
-    X : ndarray of shape (n, d), (n, height, width) or 4-D
+    X : ndarray of shape (n, d), (n, height, width) or 4-D, or ImageRows
     layers : sequence of str
         One forward pass serves them all.
     pooling : str, callable or tuple of these
@@ -50,6 +51,8 @@ def compute_activations(
     Returns
     -------
     activations : list of ndarray of shape (n, width of the layer), float32
+        NaN for images that cannot be read, if these are no error; if that is so for all, the
+        width is not known, and 0.
     """
     backbone.check_rows(X.shape, image_shape)
     poolings = pooling if isinstance(pooling, tuple) else (pooling,) * len(layers)
@@ -59,12 +62,19 @@ def compute_activations(
     ]
     forward = _Forward(backbone, X, taps, image_shape, batch_size, device, verbose)
     if not wants_cache(cache, backbone, X, image_shape, pooling):
-        return forward(np.arange(len(X)))
+        return _checked(X, forward(np.arange(len(X))))
     keys = [cache_key(backbone, *pair) for pair in zip(layers, poolings, strict=True)]
     # Held over look-up and insertion: of two threads with the same rows, one sends them.
     with backbone.borrowed(device):
         activations = _through_cache(forward, [ROW_CACHE[key] for key in keys])
     ROW_CACHE.shrink(keep=keys)
+    return _checked(X, activations)
+
+
+def _checked(X, activations):
+    """Return activations, after a warning if they lack those of images that cannot be read."""
+    if isinstance(X, ImageRows):
+        X.warn_of_unread(np.flatnonzero(np.isnan(activations[0]).all(axis=1)))
     return activations
 
 
@@ -79,7 +89,7 @@ def wants_cache(cache, backbone, X, image_shape, pooling):
         return False
     if cache != "auto":
         return cache
-    is_image = X.ndim > 2 or image_shape is not None
+    is_image = X.ndim != 2 or image_shape is not None
     return (is_image and backbone.n_parameters > 0) or backbone.n_parameters >= _CACHED_FROM
 
 
@@ -96,13 +106,17 @@ def _through_cache(forward, stores):
 
     results = []
     for store, (held, values), new in zip(stores, found, computed, strict=True):
-        width = (values if new is None else new).shape[1]
+        width = max(part.shape[1] for part in (values, new) if part is not None)
         result = np.empty((len(digests), width), dtype=np.float32)
         if held.any():
             result[held] = values
         if new is not None:
+            if not new.shape[1]:
+                # Nothing could be read of what was missing.
+                new = np.full((len(new), width), np.nan, dtype=np.float32)
             result[missing] = new[[positions[digests[row]] for row in missing]]
-            store.insert(list(sent), new)
+            known = forward.find_read(len(new))
+            store.insert([digest for digest, k in zip(sent, known, strict=True) if k], new[known])
         results.append(result)
     return results
 
@@ -115,44 +129,84 @@ class _Forward:
         self.taps = taps
         self.batch_size = batch_size
         self.device, self.verbose = torch.device(device), verbose
+        # Positions among the rows of the last call of images that could not be read.
+        self.unread = []
 
     def prepare(self, rows):
         return self.backbone.input.prepare(self.X[rows], self.image_shape)
 
+    def find_read(self, n_rows):
+        """Tell which of the rows of the last call were read, as a boolean mask."""
+        mask = np.ones(n_rows, dtype=bool)
+        mask[self.unread] = False
+        return mask
+
     def digests(self):
         """Return the digests of all rows as the network reads them.
 
-        Bytes are digested as such: there are a quarter as many of them as of float32, and they
-        need not be prepared where all rows are in the cache. Channels are last, as image files
-        have them, so that those are not copied.
+        They are digested as they come, neither resized nor normalised: bytes are a quarter as many
+        as float32, and nothing is prepared where all rows are in the cache. Channels are last, as
+        image files have them, so that those are not copied.
         """
+        if isinstance(self.X, ImageRows):
+            return self.X.digests()
         digests = []
         for start in range(0, len(self.X), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            if self.X.dtype == np.uint8:
-                rows = self.backbone.input.lay_out(self.X[chunk], self.image_shape)
-                rows = np.moveaxis(rows, 1, -1)
-            else:
-                rows = self.prepare(chunk)
+            rows = self.backbone.input.lay_out(self.X[chunk], self.image_shape)
+            if rows.dtype != np.uint8:
+                rows = np.asarray(rows, dtype=np.float32)
+            rows = np.moveaxis(rows, 1, -1)
             digests += digest_rows(rows)
         return digests
 
     def __call__(self, rows):
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        name = f"{self.backbone.name}: activations"
-        progress = tqdm(batches, desc=name, unit="batch", disable=not self.verbose)
-        with self.backbone.borrowed(self.device) as network, evaluating(network):
-            outputs = [self._run_batch(network, batch) for batch in progress]
-        activations = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+        with (
+            self.backbone.borrowed(self.device) as network,
+            evaluating(network),
+            contextlib.closing(self._read(batches)) as prepared,
+        ):
+            outputs = [self._run_batch(network, inputs) for inputs in prepared]
+        activations = [np.concatenate(parts) for parts in zip(*filter(None, outputs), strict=True)]
         if not all(np.isfinite(block).all() for block in activations):
             raise ValueError(
                 f"Got NaN or infinity from the network of {self.backbone!r} for rows that are "
                 "finite; check its weights, and the scale of X that it expects."
             )
-        return activations
+        return self._with_unread(activations, len(rows))
 
-    def _run_batch(self, network, rows):
-        inputs = to_tensor(self.prepare(rows)).to(self.device)
+    def _read(self, batches):
+        """Yield the prepared rows of each batch; images are read ahead of their use."""
+        name = f"{self.backbone.name}: activations"
+        progress = tqdm(total=len(batches), desc=name, unit="batch", disable=not self.verbose)
+        reads_images = isinstance(self.X, ImageRows)
+        if reads_images:
+            prepared = self.X.read(batches, self.backbone.input)
+        else:
+            prepared = map(self.prepare, batches)
+        with progress:
+            for inputs in prepared:
+                yield inputs
+                progress.update()
+        self.unread = prepared.unread if reads_images else []
+
+    def _with_unread(self, activations, n_rows):
+        """Return activations of all rows: NaN where images could not be read."""
+        if not self.unread:
+            return activations
+        if not activations:
+            return [np.empty((n_rows, 0), dtype=np.float32) for _ in self.taps]
+        read = self.find_read(n_rows)
+        complete = [np.full((n_rows, a.shape[1]), np.nan, dtype=a.dtype) for a in activations]
+        for whole, part in zip(complete, activations, strict=True):
+            whole[read] = part
+        return complete
+
+    def _run_batch(self, network, inputs):
+        if not len(inputs):
+            return None
+        inputs = to_tensor(inputs).to(self.device)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), self._explaining(inputs):
@@ -167,8 +221,11 @@ class _Forward:
             raise
         except (RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
-                f"Got X with rows of shape {self.X.shape[1:]}, which reached the network of "
+                f"Got X with {self._describe_rows()}, which reached the network of "
                 f"{self.backbone!r} as a batch of shape {tuple(inputs.shape)}, and it failed: "
                 f"{error}. Expected rows that it takes; image_shape=... or "
                 "Backbone(module, input=NetworkInput(channels=...)) say how to read them."
             ) from error
+
+    def _describe_rows(self):
+        return f"rows of shape {self.X.shape[1:]}" if self.X.ndim > 1 else "images"

@@ -129,6 +129,21 @@ class Backbone(Immutable):
             return None
         return features.shape[1]
 
+    @functools.cached_property
+    def _first_layer(self):
+        layers = (m for m in self._network.modules() if isinstance(m, nn.Linear | nn.Conv2d))
+        return next(layers, None)
+
+    def check_takes_images(self):
+        """Raise if the network takes vectors, as far as it tells."""
+        takes_vectors = self.input.channels is None and isinstance(self._first_layer, nn.Linear)
+        if self.input.channels == 0 or takes_vectors:
+            raise ValueError(
+                f"Got X as images, but {self!r} takes vectors; expected a 2-D X of numbers, or a "
+                "backbone for images. One that flattens images says so: Backbone(module, "
+                "input=NetworkInput(channels=3, resize=32, crop=32))."
+            )
+
     def _make_example(self):
         """Return two rows of zeros of the kind that the network takes, or None if unknown."""
         size = max(32, self.input.min_size)
@@ -136,9 +151,7 @@ class Backbone(Immutable):
             size = self.input.crop or self.input.resize or size
             height, width = (size, size) if np.ndim(size) == 0 else size
             return np.zeros((2, self.input.channels, height, width), dtype=np.float32)
-        first = next(
-            (m for m in self._network.modules() if isinstance(m, nn.Linear | nn.Conv2d)), None
-        )
+        first = self._first_layer
         if isinstance(first, nn.Linear):
             return np.zeros((2, first.in_features), dtype=np.float32)
         if isinstance(first, nn.Conv2d):

@@ -6,6 +6,8 @@ import math
 import numpy as np
 
 from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, match_channels
+from sktransfer.backbones._image_rows import ImageRows
+from sktransfer.backbones._resize import final_size, resize_images
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -29,7 +31,8 @@ class NetworkInput:
         Size in pixels that images get first: an integer is for the shorter side, the other one
         keeps the proportion. None leaves them as they are.
     crop : int or (height, width), default=None
-        Size of the part in the middle that is then cut out. None keeps all.
+        Size of the part in the middle that is then cut out; smaller images get black borders.
+        None keeps all. Images that have this size from the start are not resized.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
         How images are resized; all but "nearest" average what becomes one pixel.
     channels_last : bool or None, default=None
@@ -40,8 +43,8 @@ class NetworkInput:
     Notes
     -----
     Grey images fit a network of three channels, and colour images a network of one: the channel is
-    repeated, or the three are averaged, before mean and standard deviation are applied. A first
-    convolution then computes on a grey image what one computes whose weights are summed over the
+    repeated, or the three are mixed to luma (ITU-R BT.601), as image libraries do, before mean and
+    standard deviation are applied. A first convolution then computes on a grey image what one computes whose weights are summed over the
     channels.
 
     Examples
@@ -93,8 +96,16 @@ class NetworkInput:
                 "or as many as there are channels."
             )
 
+    @property
+    def gives_one_size(self):
+        """Whether images of all sizes come out in one."""
+        return self.crop is not None or isinstance(self.resize, tuple)
+
     def check(self, shape, image_shape=None):
         """Raise unless rows of this shape, read as ``image_shape``, fit the network."""
+        if len(shape) == 1:
+            self._check_images_to_read(image_shape)
+            return
         row_shape = self._row_shape(shape, image_shape)
         if self.channels is None:
             return
@@ -117,14 +128,29 @@ class NetworkInput:
                 f"Got X with images of {channels} channel(s) (rows of shape {shape[1:]}), but the "
                 f"network takes {self.channels} channel(s){way_out}"
             )
+        size = final_size(size, self.resize, self.crop)
         if min(size) < self.min_size:
             raise ValueError(
                 f"Got X with images of {size[0]} x {size[1]} pixels, but the network takes images "
                 f"of at least {self.min_size} x {self.min_size}."
             )
 
+    def _check_images_to_read(self, image_shape):
+        """Raise unless images of which nothing is known yet may fit the network."""
+        if self.channels == 0:
+            raise ValueError(
+                "Got X as images, but the network takes vectors; expected a 2-D X of numbers."
+            )
+        if image_shape is not None:
+            raise ValueError(
+                f"Got image_shape={image_shape!r} with images that have a shape of their own; "
+                "leave image_shape out."
+            )
+
     def prepare(self, X, image_shape=None):
         """Return the rows as float32: (n, d) vectors or (n, channels, height, width) images."""
+        if isinstance(X, ImageRows):
+            return X.prepare(self)
         rows = self.arrange(X, image_shape)
         # What was arranged as images is a copy, which may be changed.
         return self.normalise(rows, out=rows)
@@ -134,14 +160,23 @@ class NetworkInput:
         rows = self.lay_out(X, image_shape)
         if rows.ndim == 2:
             return np.ascontiguousarray(rows, dtype=np.float32)
-        images = np.array(rows, dtype=np.float32, order="C")
-        if rows.dtype == np.uint8:
-            images *= np.float32(1 / 255)
-        return match_channels(images, self.channels)
+        return self.arrange_images(self.fit_size(match_channels(rows, self.channels)))
+
+    def fit_size(self, images):
+        """Return images (n, channels, height, width) resized and cropped, uint8 if they are."""
+        return resize_images(images, self.resize, self.crop, self.interpolation)
+
+    def arrange_images(self, images):
+        """Return images as a float32 copy, bytes divided by 255."""
+        arranged = np.array(images, dtype=np.float32, order="C")
+        if images.dtype == np.uint8:
+            arranged *= np.float32(1 / 255)
+        return arranged
 
     def count_foreign_channels(self, shape, image_shape=None):
         """Return the number of channels of such rows where it has to be changed, else None."""
-        row_shape = self._row_shape(shape, image_shape)
+        # Files of a folder are grey and coloured as they come: each is converted on its own.
+        row_shape = () if len(shape) == 1 else self._row_shape(shape, image_shape)
         is_image = len(row_shape) == 3
         return row_shape[0] if is_image and are_convertible(row_shape[0], self.channels) else None
 

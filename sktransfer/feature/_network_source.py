@@ -1,9 +1,11 @@
 """Activations of a network as features."""
 
+import numpy as np
 from scipy.special import expit, softmax
 
 from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
 from sktransfer.backbones._cache import ROW_CACHE
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._layers import resolve_layers
 from sktransfer.feature._source import FeatureSource
 
@@ -31,11 +33,21 @@ class NetworkSource(FeatureSource):
         self.layers = layers if output == "features" else ("logits",)
 
     def check(self, estimator, X, *, reset):
-        """Return X as an array."""
-        return estimator._check_rows(X, reset=reset)
+        """Return X as an array, or as images that are read when they are needed."""
+        X = estimator._check_rows(X, reset=reset)
+        if isinstance(X, ImageRows):
+            self.backbone.check_takes_images()
+            if estimator.mode == "concat":
+                raise ValueError(
+                    "Got mode='concat' with images that are read one by one, which are no columns "
+                    "to put activations behind; expected mode='replace'."
+                )
+        return X
 
     def prepare(self, X):
         """Find the layers, whether the cache is worth it, and the widths."""
+        if isinstance(X, ImageRows):
+            X = X.find_readable(self.backbone.input)
         if self.output == "features":
             self.layers = resolve_layers(self.layers, self.backbone, X, self.image_shape)
         self.caches = wants_cache(self.cache, self.backbone, X, self.image_shape, self.pooling)
@@ -59,6 +71,9 @@ class NetworkSource(FeatureSource):
             verbose=verbose,
             **self.options,
         )
+        if not blocks[0].shape[1]:
+            # Not one image could be read.
+            return [np.full((len(X), len(c)), np.nan, np.float32) for c in self.columns]
         return [_link(block) for block in blocks] if self.output == "proba" else blocks
 
     def _fits_the_cache(self, n_rows):

@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
@@ -98,6 +99,12 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         "auto" leaves out small networks on tables, where a digest of the row costs more than
         the forward pass, and what is larger than the row cache: results of more than 1 GiB, and
         Dask collections.
+    n_jobs : int, default=None
+        Threads that read image files, ahead of the network; -1: one per CPU, None: one, unless
+        joblib's ``parallel_config`` says otherwise.
+    on_error : {"raise", "nan"}, default="raise"
+        What becomes of an image that cannot be read: an error that names it, or a row of NaN and
+        one warning for all of them.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -175,6 +182,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         batch_size=64,
         device="auto",
         cache="auto",
+        n_jobs=None,
+        on_error="raise",
         verbose=0,
     ):
         self.backbone = backbone
@@ -187,6 +196,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         self.batch_size = batch_size
         self.device = device
         self.cache = cache
+        self.n_jobs = n_jobs
+        self.on_error = on_error
         self.verbose = verbose
 
     # A callable pooling is part of the key of the row cache, so clones must not copy it.
@@ -203,7 +214,9 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         Parameters
         ----------
         X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
-            Rows of a table, or images; with an estimator as backbone, whatever it takes.
+            Rows of a table, or images. Or a list, a column or a frame of one column of paths,
+            PIL images, bytes of image files or arrays of differing sizes; or a
+            `torch.utils.data.Dataset` of images. With an estimator as backbone, whatever it takes.
         y : None
             Ignored.
 
@@ -344,7 +357,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         context = self._init_callback_context(max_subtasks=len(chunks) if has_parts else 0)
         context.call_on_fit_task_begin(estimator=self)
         checked = source.check(self, chunks[0], reset=True)
-        source.prepare(safe_indexing(checked, slice(0, _FEW)))
+        source.prepare(checked if isinstance(checked, ImageRows) else _take(checked, _FEW))
         self._warn_of_many(source)
         self._source, self.backbone_, self.layers_ = source, source.backbone, source.layers
         blocks = None
@@ -391,7 +404,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             np.empty((0, len(columns)), dtype=dtype)
             for columns, dtype in zip(self._source.columns, self._source.dtypes, strict=True)
         ]
-        return getattr(self._join(safe_indexing(X, slice(0, 0)), blocks), "dtype", None)
+        return getattr(self._join(_take(X, 0), blocks), "dtype", None)
 
     def _scales(self):
         """Resolve ``scale_blocks="auto"``."""
@@ -423,11 +436,15 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             device=resolve_device(self.device),
         )
 
+    def _get_network_input(self):
+        return self.backbone_.input
+
     def _check_parameters(self):
         check_option("output", self.output, ("features", "logits", "proba"))
         check_option("mode", self.mode, ("replace", "concat"))
         check_option("scale_blocks", self.scale_blocks, ("auto", True, False))
         check_option("cache", self.cache, ("auto", True, False))
+        check_option("on_error", self.on_error, ("raise", "nan"))
         check_count("batch_size", self.batch_size)
         if not callable(self.pooling):
             check_option("pooling", self.pooling, POOLINGS)
@@ -518,6 +535,11 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         if len(self.input_shape_) == 1:
             return check_feature_names_in(self, input_features)
         return [f"x{i}" for i in range(int(np.prod(self.input_shape_)))]
+
+
+def _take(X, n_rows):
+    """Return the first rows of whatever holds them."""
+    return X[:n_rows] if isinstance(X, ImageRows) else safe_indexing(X, slice(0, n_rows))
 
 
 def _count_rows(X):

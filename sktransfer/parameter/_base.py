@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktransfer.backbones import Backbone
 from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.base import BaseNetworkEstimator
 from sktransfer.training import L2SP, GradualUnfreezing, LowRankAdapters, Penalty
@@ -58,7 +59,10 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         Parameters
         ----------
         X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
-            Rows of a table, or images.
+            Rows of a table, or images. Or a list, a column or a frame of one column of paths,
+            PIL images, bytes of image files or arrays of differing sizes; or a
+            `torch.utils.data.Dataset` of images. Unless ``strategy="frozen"``, all of these are
+            read into memory at the size that the network takes, 150 kB for 224 x 224 pixels.
         y : array-like of shape (n,) or (n, n_outputs)
             See the class.
         sample_weight : array-like of shape (n,), default=None
@@ -112,6 +116,9 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         progress = FitProgress(self, context) if getattr(self, "_skl_callbacks", None) else None
         with thread_limit(self.n_threads):
             settings = self._make_settings(objective, X, progress)
+            if isinstance(X, ImageRows) and self.strategy != "frozen":
+                # Each is needed in every epoch.
+                X = X.decode(settings.backbone.input)
             if before is not None:
                 settings = settings.replace(warm_start=self._take_up(before, settings.backbone))
             if self.strategy != "frozen" and settings.backbone.n_parameters:
@@ -238,6 +245,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
 
     def _make_settings(self, objective, X, progress=None):
         backbone = resolve_backbone(self.backbone)
+        if isinstance(X, ImageRows):
+            backbone.check_takes_images()
         device = resolve_device(self.device)
         checkpoints = None
         if self.checkpoint_dir is not None:
@@ -430,6 +439,9 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
         return dataclasses.replace(member, head=head)
+
+    def _get_network_input(self):
+        return self._network_input
 
     def _name_outputs(self):
         """Return the classes that the outputs of the network stand for, or None."""

@@ -13,6 +13,7 @@ from sktransfer.exceptions import ChannelConversionWarning
 RNG = np.random.default_rng(0)
 GREY = RNG.random((6, 8, 8)).astype(np.float32)
 COLOUR = RNG.random((6, 8, 8, 3)).astype(np.float32)
+LUMA = np.float32([0.299, 0.587, 0.114])
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +59,11 @@ def test_grey_images_are_what_they_are_in_colour(scale):
     np.testing.assert_array_equal(flat, in_colour)
 
 
-def test_colour_images_are_averaged():
+def test_colour_images_become_grey_as_the_eye_weighs_colours():
     network_input = make_backbone(1).input
-    expected = network_input.prepare(COLOUR.mean(axis=3))
+    expected = network_input.prepare(COLOUR @ LUMA)
     for X in (COLOUR, np.moveaxis(COLOUR, 3, 1)):
-        np.testing.assert_allclose(network_input.prepare(X), expected, atol=1e-6)
+        np.testing.assert_allclose(network_input.prepare(X), expected, atol=1e-4)
 
 
 def test_what_was_passed_does_not_change():
@@ -81,7 +82,7 @@ def test_other_channels_are_not_converted(given, wanted):
 
 
 @pytest.mark.parametrize(
-    ("channels", "X", "word"), [(3, GREY, "repeated"), (1, COLOUR, "averaged")]
+    ("channels", "X", "word"), [(3, GREY, "repeated"), (1, COLOUR, "mixed to grey")]
 )
 def test_it_is_said_once(channels, X, word):
     backbone, y = make_backbone(channels), np.array([0, 1, 0, 1, 0, 1])
@@ -93,8 +94,8 @@ def test_it_is_said_once(channels, X, word):
         warnings.simplefilter("error")
         FeatureTransferTransformer(backbone).fit(X)
         ParameterTransferClassifier(backbone, strategy="frozen").fit(X, y).predict(X)
-    by_hand = X.mean(axis=3) if channels == 1 else np.repeat(X[..., None], 3, axis=3)
-    np.testing.assert_allclose(features, transformer.fit(by_hand).transform(by_hand), atol=1e-6)
+    by_hand = X @ LUMA if channels == 1 else np.repeat(X[..., None], 3, axis=3)
+    np.testing.assert_allclose(features, transformer.fit(by_hand).transform(by_hand), atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -353,7 +353,9 @@ def test_tensors(backbone, digits):
     )
 
 
-def test_paths_of_images_are_named_as_what_they_are():
-    for paths in (["a.png", "b.png"], np.array(["a.png", "b.png"], dtype=object)):
-        with pytest.raises(ValueError, match=r"Got X as 2 texts, such as 'a\.png'.*Image\.open"):
-            FeatureTransferTransformer("glyphs").fit(paths)
+def test_texts_are_the_paths_of_images():
+    for texts in (["a", "b"], np.array(["a", "b"], dtype=object), pd.Series(["a", "b"])):
+        with pytest.raises(ValueError, match=r"row 0 \('a'\): there is no such file"):
+            FeatureTransferTransformer("glyphs").fit(texts)
+        with pytest.raises(ValueError, match=r"images, such as row 0 \('a'\), with backbone=None"):
+            FeatureTransferTransformer().fit(texts)

@@ -1,0 +1,545 @@
+"""Images as rows that are read when they are needed: files, PIL images, arrays of many sizes."""
+
+import collections
+import concurrent.futures
+import contextlib
+import contextvars
+import hashlib
+import math
+import os
+import sys
+import threading
+import uuid
+import warnings
+
+import joblib
+import numpy as np
+import torch
+
+from sktransfer.backbones._channels import convert_channels, put_on_white
+from sktransfer.backbones._image_file import (
+    decode_file,
+    find_orientation,
+    import_pillow,
+    quiet_pillow,
+    to_array,
+)
+from sktransfer.utils._validation import is_missing
+
+_FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)
+# Failed rows that a warning names.
+_NAMED = 3
+# An image that the user holds may stand in several rows, and is loaded by one thread at a time.
+_LOADING = threading.Lock()
+
+
+class UnreadableImage(ValueError):
+    """An image cannot be read."""
+
+
+class MissingImage(FileNotFoundError, UnreadableImage):
+    """There is no file of this name."""
+
+
+class _WrongType(TypeError):
+    """What should be an image is something else."""
+
+
+class ImageRows:
+    """Images, one per row, each read when it is needed and not kept.
+
+    Estimators make these of what they are given. Made by hand, it is an X that scikit-learn can
+    split where it cannot split the original, such as a `torch.utils.data.Dataset`.
+
+    Parameters
+    ----------
+    images : sequence or torch.utils.data.Dataset
+        Each a path, the bytes of a file, a PIL image, an array or a tensor: (height, width), or
+        with channels first or last, of uint8 or floats. Items of a Dataset may be pairs, of which
+        the first counts.
+    n_jobs : int, default=None
+        Threads that read images; see joblib for None and negative numbers.
+    on_error : {"raise", "nan"}, default="raise"
+        Whether an image that cannot be read is an error, or a row without features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.backbones import ImageRows, NetworkInput
+    >>> images = ImageRows([np.zeros((30, 40, 3), np.uint8), np.zeros((60, 50, 3), np.uint8)])
+    >>> images.shape
+    (2,)
+    >>> images.prepare(NetworkInput(channels=3, resize=32, crop=32)).shape
+    (2, 3, 32, 32)
+    """
+
+    ndim = 1
+    dtype = np.dtype(object)
+
+    def __init__(self, images, *, n_jobs=None, on_error="raise"):
+        self._images = images if _is_dataset(images) else _to_object_array(images)
+        self._numbers = np.arange(len(images))
+        self.n_jobs, self.on_error = n_jobs, on_error
+        # Of a Dataset, which may give something else each time.
+        self._seen = {} if _is_dataset(images) else None
+
+    def __len__(self):
+        return len(self._numbers)
+
+    @property
+    def shape(self):
+        return (len(self),)
+
+    def __getitem__(self, rows):
+        if isinstance(rows, int | np.integer):
+            return self._get(self._numbers[rows])
+        return self._replace(_numbers=self._numbers[rows])
+
+    def __array__(self, dtype=None, copy=None):
+        return _to_object_array([self._get(number) for number in self._numbers])
+
+    def __repr__(self):
+        return f"ImageRows({len(self)} images)"
+
+    def with_options(self, *, n_jobs, on_error):
+        """Return the same rows, read in another way."""
+        seen = None if self._seen is None else {}
+        return self._replace(n_jobs=n_jobs, on_error=on_error, _seen=seen)
+
+    def find_readable(self, network_input):
+        """Return the first image that can be read, as rows that say so if it cannot be any more.
+
+        Raises
+        ------
+        ValueError
+            If none can.
+        """
+        rows = self.with_options(n_jobs=None, on_error="raise")
+        if self.on_error == "raise":
+            return rows[:1]
+        for i in range(len(rows)):
+            try:
+                rows[i : i + 1].prepare(network_input)
+            except UnreadableImage as error:
+                last = error
+            else:
+                return rows[i : i + 1]
+        raise ValueError(f"Got X with no image that can be read. {last}") from last
+
+    def prepare(self, network_input):
+        """Return all images as the network takes them: (n, channels, height, width), float32."""
+        batches = self.read([np.arange(len(self))], network_input)
+        return next(iter(batches))
+
+    def decode(self, network_input):
+        """Return all images at their final size, before they are normalised.
+
+        Returns
+        -------
+        images : ndarray of shape (n, channels, height, width)
+            uint8 if all images are of bytes, else float32.
+        """
+        reading = Reading(self, [np.arange(len(self))], network_input, self._decode)
+        (images,) = reading
+        return images
+
+    def read(self, batches, network_input):
+        """Read and prepare batches of rows, the next ones while one is used.
+
+        Parameters
+        ----------
+        batches : list of int arrays
+        network_input : NetworkInput
+
+        Returns
+        -------
+        reading : Reading
+        """
+        return Reading(self, batches, network_input, self._prepare)
+
+    def digests(self):
+        """Return a digest per row of what would be read: of a file its bytes, not its name.
+
+        A row that is not there has one that no other row has.
+        """
+        with quiet_pillow(), _threads(self._count_jobs()) as pool:
+            return list(pool.map(self._digest, range(len(self))))
+
+    def describe(self, row):
+        """Return how messages call a row, such as "row 3 ('cat.jpg')"."""
+        number = self._numbers[row]
+        name = None if _is_dataset(self._images) else _name(self._images[number])
+        return f"row {number}" if name is None else f"row {number} ({name})"
+
+    def warn_of_unread(self, unread):
+        """Say which rows could not be read, if there are any.
+
+        Parameters
+        ----------
+        unread : int array
+            Rows.
+        """
+        if len(unread):
+            named = ", ".join(self.describe(row) for row in unread[:_NAMED])
+            more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+            warnings.warn(
+                f"Got {len(unread)} of {len(self)} images that cannot be read, whose features are "
+                f"NaN: {named}{more}. on_error='raise' says why.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _replace(self, **changes):
+        rows = object.__new__(type(self))
+        rows.__dict__.update(self.__dict__, **changes)
+        return rows
+
+    def _count_jobs(self):
+        return max(1, min(joblib.effective_n_jobs(self.n_jobs), len(self)))
+
+    def _get(self, number):
+        image = self._images[int(number)]
+        is_pair = isinstance(image, tuple | list) and _is_dataset(self._images)
+        return image[0] if is_pair and len(image) else image
+
+    def _digest(self, row):
+        try:
+            with self._explaining(row):
+                digest = _digest_image(self._get(self._numbers[row]))
+        except UnreadableImage:
+            if self.on_error == "raise":
+                raise
+            return uuid.uuid4().bytes
+        if self._seen is not None:
+            self._seen[self._numbers[row]] = digest
+        return digest
+
+    def _prepare(self, row, network_input):
+        """Return one image as the network takes it, (1, channels, height, width)."""
+        images = self._decode(row, network_input)
+        arranged = network_input.arrange_images(images)
+        return network_input.normalise(arranged, out=arranged)
+
+    def _decode(self, row, network_input):
+        """Return one image at its final size, (1, channels, height, width)."""
+        with self._explaining(row):
+            image = self._get(self._numbers[row])
+            pixels = _read_pixels(image, network_input)
+        self._check_unchanged(row, image)
+        try:
+            if network_input.channels:
+                pixels = convert_channels(pixels, network_input.channels)
+            images = network_input.fit_size(pixels[np.newaxis])
+            network_input.check(images.shape)
+        except ValueError as error:
+            raise ValueError(f"{error} (In {self.describe(row)}.)") from error
+        return images
+
+    def _check_unchanged(self, row, image):
+        """Raise if a Dataset gave another image when the row cache was asked for this row."""
+        seen = (self._seen or {}).get(self._numbers[row])
+        if seen is not None and _digest_image(image) != seen:
+            raise ValueError(
+                f"Got a Dataset that gives another image each time for {self.describe(row)}, but "
+                "expected the same; leave random transforms out, or pass cache=False."
+            )
+
+    @contextlib.contextmanager
+    def _explaining(self, row):
+        """Name the row and its file in whatever is raised."""
+        try:
+            yield
+        except (_WrongType, ImportError, MemoryError):
+            raise
+        except Exception as error:
+            kind = MissingImage if isinstance(error, FileNotFoundError) else UnreadableImage
+            raise kind(
+                f"Got X with an image that cannot be read in {self.describe(row)}: "
+                f"{_reason(error)}."
+            ) from error
+
+
+class Reading:
+    """One pass over batches of images, read in threads ahead of their use.
+
+    Iteration gives arrays of shape (n, channels, height, width) of what could be read of each
+    batch. ``unread`` then holds the positions, counted over all batches, of what could not, which
+    is an error unless the rows have ``on_error="nan"``.
+    """
+
+    def __init__(self, rows, batches, network_input, read):
+        self.rows, self.batches = rows, batches
+        self.network_input, self._read = network_input, read
+        self.unread = []
+        # The size and the row that all others are compared with.
+        self._first = None
+
+    def __iter__(self):
+        n_jobs = self.rows._count_jobs()
+        longest = max((len(batch) for batch in self.batches), default=1)
+        n_ahead = 1 + math.ceil(n_jobs / longest)
+        waiting, position = collections.deque(), 0
+        with quiet_pillow(), _threads(n_jobs, always=True) as pool:
+            for batch in [*self.batches, *[None] * n_ahead]:
+                if batch is not None:
+                    waiting.append((batch, [pool.submit(self._try, row) for row in batch]))
+                if waiting and (batch is None or len(waiting) > n_ahead):
+                    ready, futures = waiting.popleft()
+                    yield self._assemble(ready, futures, position)
+                    position += len(ready)
+
+    def _try(self, row):
+        try:
+            return self._read(row, self.network_input)
+        except UnreadableImage:
+            if self.rows.on_error == "raise":
+                raise
+            return None
+
+    def _assemble(self, batch, futures, position):
+        images = []
+        for offset, (row, future) in enumerate(zip(batch, futures, strict=True)):
+            image = future.result()
+            if image is None:
+                self.unread.append(position + offset)
+            else:
+                self._check_size(row, image.shape[1:])
+                images.append(image)
+        if not images:
+            return np.empty((0, 0, 0, 0), dtype=np.float32)
+        if any(image.dtype != images[0].dtype for image in images):
+            images = [self.network_input.arrange_images(image) for image in images]
+        return np.concatenate(images)
+
+    def _check_size(self, row, shape):
+        if self._first is None:
+            self._first = row, shape
+        first, expected = self._first
+        if shape == expected:
+            return
+        described = [
+            f"{'x'.join(map(str, s[1:]))} pixels and {s[0]} channel(s) in {self.rows.describe(r)}"
+            for r, s in ((first, expected), (row, shape))
+        ]
+        wanted = self.network_input
+        tried = f"resize={wanted.resize!r} and crop={wanted.crop!r}"
+        raise ValueError(
+            f"Got X with images that differ in size: {described[0]}, {described[1]}, with {tried} "
+            "of the network's input; expected one shape; say how to make them alike: "
+            "Backbone(module, input=NetworkInput(channels=3, resize=224, crop=224))."
+        )
+
+
+class _NoThreads:
+    map = map
+
+
+@contextlib.contextmanager
+def _threads(n_jobs, always=False):
+    """Give a pool of threads that drops what is waiting once its user stops, by Ctrl-C too."""
+    if n_jobs == 1 and not always:
+        yield _NoThreads
+        return
+    pool = _Pool(n_jobs, thread_name_prefix="sktransfer-images")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Pool(concurrent.futures.ThreadPoolExecutor):
+    def submit(self, function, /, *args):
+        # Filters of warnings are part of the context in some builds of Python.
+        return super().submit(contextvars.copy_context().run, function, *args)
+
+
+def as_image_rows(X, *, n_jobs=None, on_error="raise"):
+    """Return X as `ImageRows` if it is images that cannot form one array as they are, else None.
+
+    These are a Dataset, or one column, list or frame of paths, bytes of files or PIL images, or
+    arrays of differing sizes.
+    """
+    if isinstance(X, ImageRows):
+        return X.with_options(n_jobs=n_jobs, on_error=on_error)
+    if isinstance(X, torch.utils.data.IterableDataset):
+        raise TypeError(
+            f"Got X={X!r}, an IterableDataset, but expected rows that can be looked up by number: "
+            "a Dataset with __len__ and __getitem__."
+        )
+    if not _is_dataset(X):
+        X = _find_images(_list_column(X))
+    return None if X is None else ImageRows(X, n_jobs=n_jobs, on_error=on_error)
+
+
+def _is_dataset(X):
+    return isinstance(X, torch.utils.data.Dataset)
+
+
+def _list_column(X):
+    """Return the values of the only column of X, or None if it has others or holds numbers."""
+    if isinstance(X, list | tuple):
+        return X
+    if isinstance(X, np.ndarray):
+        is_column = X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)
+        return X.ravel() if is_column and X.dtype.kind in "OUT" else None
+    library = type(X).__module__.partition(".")[0]
+    if library not in ("pandas", "polars"):
+        return None
+    if len(X.shape) == 2:
+        if X.shape[1] != 1:
+            return None
+        X = X.iloc[:, 0] if library == "pandas" else X.to_series(0)
+    is_numeric = X.dtype.is_numeric() if library == "polars" else X.dtype.kind in "biufc"
+    return None if is_numeric else X.to_list()
+
+
+def _find_images(values):
+    """Return the images among values, or None if these are not images to be read one by one."""
+    if values is None:
+        return None
+    first = next((value for value in values if not _is_absent(value)), None)
+    if first is None:
+        return None
+    if _is_labelled(first):
+        # Items of a Dataset, of which scikit-learn made a list.
+        values, first = [value[0] for value in values], first[0]
+    elif _is_pixels(first) and isinstance(values, list | tuple):
+        alike = all(_is_pixels(v) and tuple(v.shape) == tuple(first.shape) for v in values)
+        return None if alike else _check_types(values)
+    return _check_types(values) if _is_image(first) else None
+
+
+def _check_types(images):
+    for row, image in enumerate(images):
+        if not (_is_image(image) or _is_absent(image)):
+            raise TypeError(
+                f"Got X with {image!r} in row {row}, but expected an image: a path, the bytes of a "
+                "file, a PIL image or an array (height, width), or with channels."
+            )
+    return images
+
+
+def _is_image(value):
+    return isinstance(value, _FILE_TYPES) or _is_pil(value) or _is_pixels(value)
+
+
+def _is_labelled(value):
+    """Tell whether a value is a pair of pixels and a label."""
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    return is_pair and (_is_pil(value[0]) or _is_pixels(value[0])) and np.ndim(value[1]) == 0
+
+
+def _is_absent(value):
+    return not _is_image(value) and np.ndim(value) == 0 and is_missing(value)
+
+
+def _is_pil(value):
+    # Whoever has one has imported Pillow.
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
+def _is_pixels(value):
+    return isinstance(value, np.ndarray | torch.Tensor) and value.ndim in (2, 3)
+
+
+def _to_object_array(images):
+    array = np.empty(len(images), dtype=object)
+    for i, image in enumerate(images):
+        array[i] = image
+    return array
+
+
+def _name(image):
+    if isinstance(image, str | os.PathLike):
+        return repr(os.fspath(image))
+    return repr(image.filename) if getattr(image, "filename", None) else None
+
+
+def _reason(error):
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _read_file(file):
+    if not isinstance(file, str | os.PathLike):
+        return bytes(file)
+    if os.path.isdir(file):
+        raise IsADirectoryError(file)
+    with open(file, "rb") as opened:
+        return opened.read()
+
+
+def _read_pixels(image, network_input):
+    """Return an image as an array (channels, height, width) of its own number of channels."""
+    if _is_pixels(image):
+        return network_input.lay_out(_to_plain_array(image)[np.newaxis])[0]
+    if isinstance(image, _FILE_TYPES):
+        pixels = decode_file(_read_file(image))
+    elif _is_pil(image):
+        _load(image)
+        pixels = to_array(image)
+    else:
+        _refuse(image)
+    pixels = np.moveaxis(pixels, -1, 0)
+    # A network that does not say how many channels it takes is not expected to take alpha.
+    return put_on_white(pixels) if not network_input.channels and len(pixels) in (2, 4) else pixels
+
+
+def _load(image):
+    with _LOADING:
+        image.load()
+        find_orientation(image)
+
+
+def _refuse(image):
+    if _is_absent(image):
+        raise ValueError("it is missing")
+    raise _WrongType(
+        f"Got an image of type {type(image).__name__}, but expected a path, the bytes of a file, a "
+        "PIL image, an array or a tensor (height, width), or with channels."
+    )
+
+
+def _to_plain_array(image):
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+    if image.dtype == bool or image.dtype.kind == "f":
+        image = image.astype(np.float32, copy=False)
+    if image.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f"its dtype is {image.dtype}; expected uint8, or floats of the scale that the network "
+            "takes"
+        )
+    if image.size == 0:
+        raise ValueError(f"it has no pixels, but the shape {image.shape}")
+    if image.dtype == np.float32 and not np.isfinite(image).all():
+        raise ValueError("it holds NaN or infinity")
+    return image
+
+
+def _digest_image(image):
+    """Return a digest of an image, salted by its kind."""
+    if isinstance(image, _FILE_TYPES):
+        return _digest("file", _read_file(image))
+    if _is_pixels(image):
+        pixels = np.ascontiguousarray(_to_plain_array(image))
+        return _digest(f"array|{pixels.dtype.str}|{pixels.shape}", pixels)
+    if _is_pil(image):
+        import_pillow()
+        _load(image)
+        # What decides how the pixels are seen.
+        seen = (image.mode, image.size, find_orientation(image), image.info.get("transparency"))
+        palette = image.getpalette("RGBA") if image.mode in ("P", "PA") else None
+        return _digest(f"pil|{seen}|{palette}", image.tobytes())
+    return _refuse(image)
+
+
+def _digest(kind, content):
+    digest = hashlib.blake2b(kind.encode() + b"|", digest_size=16)
+    digest.update(content)
+    return digest.digest()
