@@ -1,7 +1,7 @@
 """A pretrained network, from wherever it comes, up to its activations."""
 
 from sktransfer.backbones._backbone import Backbone
-from sktransfer.backbones._cache import clear_row_cache
+from sktransfer.backbones._tiers import clear_row_cache
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones._load import load_backbone
 
