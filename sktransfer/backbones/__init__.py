@@ -1,8 +1,8 @@
 """A pretrained network, from wherever it comes, up to its activations."""
 
 from sktransfer.backbones._backbone import Backbone
-from sktransfer.backbones._tiers import clear_row_cache
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones._load import load_backbone
+from sktransfer.backbones._tiers import clear_row_cache
 
 __all__ = ["Backbone", "NetworkInput", "clear_row_cache", "load_backbone"]

@@ -35,6 +35,8 @@ _SUFFIX, _UNFINISHED = ".rows", ".tmp"
 _MERGED_BELOW, _MERGED_FROM = 64 * 2**20, 64
 # Files that their writers have not renamed for so long are of processes that have ended.
 _STALE_SECONDS = 24 * 3600
+# A folder is listed until nothing new comes, but not for ever where others never stop.
+_N_LISTINGS = 8
 # Rows copied at a time, so that little of a mapped file is in memory at once.
 _CHUNK = 2048
 
@@ -174,17 +176,25 @@ class SegmentFolder:
     def refresh(self):
         """Map segments that have come; return the indices of all, one for each width of rows."""
         with self._lock:
-            names = self._list()
-            if self._segments.keys() - names:
-                # Merged, or removed. What took their place may have come behind the listing.
-                names |= self._list()
-                self._segments = {n: s for n, s in self._segments.items() if n in names}
-                self._by_width = {}
-                for segment in self._segments.values():
-                    self._index(segment)
-            for name in sorted(names - self._segments.keys() - self._ignored):
-                self._open(name)
+            for _ in range(_N_LISTINGS):
+                names = self._list()
+                self._forget_all_but(names)
+                new = names - self._segments.keys() - self._ignored
+                if not new:
+                    break
+                # Then once more: meanwhile some of them may have been merged into another one.
+                for name in sorted(new):
+                    self._open(name)
             return list(self._by_width.values())
+
+    def _forget_all_but(self, names):
+        if self._segments.keys() - names:
+            # Merged, or removed. What took their place may have come behind the listing.
+            names |= self._list()
+            self._segments = {n: s for n, s in self._segments.items() if n in names}
+            self._by_width = {}
+            for segment in self._segments.values():
+                self._index(segment)
 
     @property
     def nbytes(self):

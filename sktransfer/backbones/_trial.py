@@ -62,9 +62,8 @@ def _run_beside_another(forward, network, row):
 def _agree(activations, expected, precision):
     if activations is None:
         return False
+    tolerance = _TOLERANCE[precision]
     return all(
-        one.shape == other.shape
-        and np.abs(one - other).max(initial=0)
-        <= _TOLERANCE[precision] * np.abs(other).max(initial=0)
+        one.shape == other.shape and np.abs(one - other).max() <= tolerance * np.abs(other).max()
         for one, other in zip(activations, expected, strict=True)
     )

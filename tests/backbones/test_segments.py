@@ -74,11 +74,7 @@ def test_segments_of_others_are_seen_at_the_next_look_up(tmp_path):
 
 def test_other_functions_have_other_folders(tmp_path):
     write(tmp_path)
-    for key in (
-        ("other", *KEY[1:]),
-        ("network", "layer", "max", "float32"),
-        (*KEY[:3], "bfloat16"),
-    ):
+    for key in [("other", *KEY[1:]), (*KEY[:2], "max", "float32"), (*KEY[:3], "bfloat16")]:
         assert not Tiers(key, tmp_path).fetch(DIGESTS)[0].any()
 
 
