@@ -116,18 +116,18 @@ def _through_cache(forward, keys, cache_dir):
     for row in missing:
         sent.setdefault(digests[row], row)
     part = _Part(forward, tiers, digests, held, results)
-    is_tried = all(key in _REASONS for key in keys)
-    batches = forward.send(np.array(list(sent.values()), dtype=np.intp), tries=not is_tried)
+    tries = not all(key in _REASONS for key in keys)
+    batches = forward.send(np.array(list(sent.values()), dtype=np.intp), tries=tries)
     with contextlib.closing(batches), part:
         for rows, blocks in batches:
+            _REASONS.update(dict.fromkeys(keys))
             for i, block in enumerate(blocks):
                 if results[i] is None:
                     results[i] = np.empty((len(digests), block.shape[1]), dtype=np.float32)
                 results[i][rows] = block
             part.add(rows)
-    if sent and not is_tried:
-        _REASONS.update(dict.fromkeys(keys, forward.reason))
     if forward.reason:
+        _REASONS.update(dict.fromkeys(keys, forward.reason))
         _warn_of_network(forward)
         return None
     repeated = np.array([sent[digests[row]] for row in missing], dtype=np.intp)
@@ -267,7 +267,7 @@ class _Forward:
         size = self._choose_batch_size(rows)
         with self.backbone.borrowed(self.device) as lent, evaluating(lent), self._bar(rows) as bar:
             network, start, blocks = self._begin(lent, rows, size, tries)
-            if self.reason:
+            if tries and self.reason:
                 return
             bar.update(start)
             yield rows[:start], blocks
