@@ -130,9 +130,10 @@ def _through_cache(forward, keys, cache_dir):
         _REASONS.update(dict.fromkeys(keys, forward.reason))
         _warn_of_network(forward)
         return None
-    repeated = np.array([sent[digests[row]] for row in missing], dtype=np.intp)
+    repeated = [row for row in missing if sent[digests[row]] != row]
+    firsts = [sent[digests[row]] for row in repeated]
     for tier, result in zip(tiers, results, strict=True):
-        result[missing] = result[repeated]
+        result[repeated] = result[firsts]
         tier.finish()
     return results
 
