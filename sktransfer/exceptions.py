@@ -1,6 +1,11 @@
 """Warnings of sktransfer: where transfer goes on, but may not be worth it."""
 
-__all__ = ["ChannelConversionWarning", "LowOverlapWarning", "NegativeTransferWarning"]
+__all__ = [
+    "ChannelConversionWarning",
+    "LowOverlapWarning",
+    "NegativeTransferWarning",
+    "RowCacheWarning",
+]
 
 
 class ChannelConversionWarning(UserWarning):
@@ -20,3 +25,11 @@ class LowOverlapWarning(UserWarning):
 
 class NegativeTransferWarning(UserWarning):
     """Transfer was compared with not transferring on held-out target rows, and lost."""
+
+
+class RowCacheWarning(UserWarning):
+    """The row cache does less than it was asked for: rows go through the network again.
+
+    Because a file or folder cannot be used, or because the network gives a row other activations
+    in another pass.
+    """

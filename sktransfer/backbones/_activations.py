@@ -1,7 +1,8 @@
 """Batched eval-mode forward passes to one or several layers."""
 
-import collections.abc
 import contextlib
+import time
+import warnings
 
 import numpy as np
 import torch
@@ -10,12 +11,22 @@ from tqdm.auto import tqdm
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._taps import make_tap, run_taps
+from sktransfer.backbones._tiers import Tiers, is_nameable
+from sktransfer.backbones._trial import find_reason
+from sktransfer.backbones._worth import note_costs, wants_cache
+from sktransfer.exceptions import RowCacheWarning
 from sktransfer.utils._torch import evaluating, to_tensor
 
-# Below this many parameters a forward pass on a vector costs less than digesting the row.
-_CACHED_FROM = 50_000
 # Rows digested at a time: bounds the memory that a contiguous copy of them takes.
 _CHUNK = 512
+# A long pass writes to disk whenever so many rows or seconds have come together.
+_PART_ROWS, _PART_SECONDS = 1000, 30
+# batch_size="auto": so many bytes of input, within these numbers of rows. The maps of small images
+# are far larger than the images.
+_BATCH_BYTES, _IMAGES, _VECTORS = 32 * 2**20, (16, 128), (64, 4096)
+
+# Whether activations may be kept, by their key: None, or why not. Of this process.
+_REASONS = {}
 
 
 def compute_activations(
@@ -27,7 +38,9 @@ def compute_activations(
     image_shape=None,
     batch_size=64,
     device="cpu",
+    precision="float32",
     cache="auto",
+    cache_dir=None,
     verbose=0,
 ):
     """Return the pooled activations of every row at every layer, through the row cache.
@@ -35,16 +48,22 @@ def compute_activations(
     Parameters
     ----------
     backbone : Backbone
-    X : ndarray of shape (n, d), (n, height, width) or 4-D, or ImageRows
+    X : ndarray of shape (n, d), (n, height, width) or 4-D
     layers : sequence of str
         One forward pass serves them all.
     pooling : str, callable or tuple of these
         A tuple has one for each layer.
     image_shape : tuple of int or None
-    batch_size : int
-        Rows per forward pass.
+    batch_size : int or "auto"
+        Rows per forward pass; "auto" goes by the bytes of a row.
     device : str or torch.device
+    precision : {"float32", "bfloat16"}
+        What the network computes in.
     cache : {"auto", True, False}
+        Activations of a network that is random, or mixes the rows of a batch, are never kept; a
+        warning says so.
+    cache_dir : path-like or None
+        Folder of the disk tier of the row cache.
     verbose : int
         1 shows a progress bar.
 
@@ -55,91 +74,178 @@ def compute_activations(
         width is not known, and 0.
     """
     backbone.check_rows(X.shape, image_shape)
+    layers = tuple(layers)
     poolings = pooling if isinstance(pooling, tuple) else (pooling,) * len(layers)
     taps = [
         make_tap(layer, backbone.layer_names, pooling)
         for layer, pooling in zip(layers, poolings, strict=True)
     ]
-    forward = _Forward(backbone, X, taps, image_shape, batch_size, device, verbose)
-    if not wants_cache(cache, backbone, X, image_shape, pooling):
-        return _checked(X, forward(np.arange(len(X))))
-    keys = [cache_key(backbone, *pair) for pair in zip(layers, poolings, strict=True)]
-    # Held over look-up and insertion: of two threads with the same rows, one sends them.
-    with backbone.borrowed(device):
-        activations = _through_cache(forward, [ROW_CACHE[key] for key in keys])
-    ROW_CACHE.shrink(keep=keys)
-    return _checked(X, activations)
-
-
-def _checked(X, activations):
-    """Return activations, after a warning if they lack those of images that cannot be read."""
+    forward = _Forward(
+        backbone, X, layers, taps, image_shape, batch_size, device, precision, verbose
+    )
+    activations = None
+    if wants_cache(cache, backbone, X, image_shape, pooling, layers):
+        pairs = zip(layers, poolings, strict=True)
+        keys = [cache_key(backbone, *pair, precision) for pair in pairs]
+        if not all(is_nameable(pooling) for pooling in poolings) and cache_dir is not None:
+            _warn_of_pooling(pooling)
+        # Held over look-up and insertion: of two threads with the same rows, one sends them.
+        with backbone.borrowed(device):
+            if not any(_REASONS.get(key) for key in keys):
+                activations = _through_cache(forward, keys, cache_dir)
+        ROW_CACHE.shrink(keep=keys)
+    if activations is None:
+        activations = forward.send_all()
+    if cache == "auto":
+        note_costs(backbone, X, image_shape, layers, forward)
     if isinstance(X, ImageRows):
         X.warn_of_unread(np.flatnonzero(np.isnan(activations[0]).all(axis=1)))
     return activations
 
 
-def cache_key(backbone, layer, pooling):
+def cache_key(backbone, layer, pooling, precision="float32"):
     """Return the key of the store that holds these activations of this backbone."""
-    return backbone.fingerprint, layer, pooling
+    return backbone.fingerprint, layer, pooling, precision
 
 
-def wants_cache(cache, backbone, X, image_shape, pooling):
-    """Resolve ``cache="auto"``: digesting a row must cost less than sending it."""
-    if not isinstance(pooling, collections.abc.Hashable):
-        return False
-    if cache != "auto":
-        return cache
-    is_image = X.ndim != 2 or image_shape is not None
-    return (is_image and backbone.n_parameters > 0) or backbone.n_parameters >= _CACHED_FROM
-
-
-def _through_cache(forward, stores):
+def _through_cache(forward, keys, cache_dir):
+    """Return the activations, or None if those of this network must not be kept."""
+    tiers = [Tiers(key, cache_dir) for key in keys]
     digests = forward.digests()
-    found = [store.lookup(digests) for store in stores]
-    missing = np.flatnonzero(~np.logical_and.reduce([held for held, _ in found]))
+    found = [tier.fetch(digests) for tier in tiers]
+    results = [values for _, values in found]
+    held = np.array([held for held, _ in found])
+    missing = np.flatnonzero(~held.all(axis=0))
     # Of rows that occur several times, the first is sent.
     sent = {}
     for row in missing:
         sent.setdefault(digests[row], row)
-    computed = forward(np.array(list(sent.values()))) if sent else [None] * len(stores)
-    positions = {digest: i for i, digest in enumerate(sent)}
-
-    results = []
-    for store, (held, values), new in zip(stores, found, computed, strict=True):
-        width = max(part.shape[1] for part in (values, new) if part is not None)
-        result = np.empty((len(digests), width), dtype=np.float32)
-        if held.any():
-            result[held] = values
-        if new is not None:
-            if not new.shape[1]:
-                # Nothing could be read of what was missing.
-                new = np.full((len(new), width), np.nan, dtype=np.float32)
-            result[missing] = new[[positions[digests[row]] for row in missing]]
-            known = forward.find_read(len(new))
-            store.insert([digest for digest, k in zip(sent, known, strict=True) if k], new[known])
-        results.append(result)
+    part = _Part(forward, tiers, digests, held)
+    tries = not all(key in _REASONS for key in keys)
+    batches = forward.send(np.array(list(sent.values()), dtype=np.intp), tries=tries)
+    with contextlib.closing(batches), part:
+        for rows, blocks in batches:
+            _REASONS.update(dict.fromkeys(keys))
+            results = [
+                _fill(result, len(digests), rows, block)
+                for result, block in zip(results, blocks, strict=True)
+            ]
+            part.add(rows[forward.is_read(rows)], results)
+    if forward.reason:
+        _REASONS.update(dict.fromkeys(keys, forward.reason))
+        _warn_of_network(forward)
+        return None
+    repeated = [row for row in missing if sent[digests[row]] != row]
+    firsts = [sent[digests[row]] for row in repeated]
+    for tier, result in zip(tiers, results, strict=True):
+        result[repeated] = result[firsts]
+        tier.finish()
     return results
 
 
-class _Forward:
-    """Sends chosen rows of one array through one backbone, batch by batch."""
+def _fill(result, n_rows, rows, block):
+    """Put the activations of some rows into those of all, which are made once the width is known.
 
-    def __init__(self, backbone, X, taps, image_shape, batch_size, device, verbose):
+    Nothing is known of it while no image could be read.
+    """
+    if result is None or result.shape[1] < block.shape[1]:
+        result = np.full((n_rows, block.shape[1]), np.nan, dtype=np.float32)
+    result[rows] = block if block.shape[1] else np.nan
+    return result
+
+
+class _Part:
+    """Rows that were computed and are still to be kept; a context manager that keeps the last."""
+
+    def __init__(self, forward, tiers, digests, held):
+        self.forward, self.tiers = forward, tiers
+        self.digests, self.held, self.results = digests, held, ()
+        # In memory, all at once, so that the store grows once.
+        self.writes = any(tier.folder is not None for tier in tiers)
+        self._rows, self._n_rows, self._started = [], 0, time.perf_counter()
+        self._seconds = 0.0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        # Also of a pass that was interrupted.
+        self.keep()
+
+    def add(self, rows, results):
+        self.results = results
+        self._rows.append(rows)
+        self._n_rows += len(rows)
+        is_due = time.perf_counter() - self._started > _PART_SECONDS
+        if self.writes and (self._n_rows >= _PART_ROWS or is_due):
+            self.keep()
+
+    def keep(self):
+        if not self._rows:
+            return
+        rows = np.concatenate(self._rows)
+        seconds = self.forward.seconds - self._seconds
+        for tier, held, result in zip(self.tiers, self.held, self.results, strict=True):
+            tier.store.add_time(len(rows), seconds)
+            new = rows[~held[rows]]
+            if len(new):
+                tier.keep([self.digests[row] for row in new], result[new])
+        self._rows, self._n_rows, self._started = [], 0, time.perf_counter()
+        self._seconds = self.forward.seconds
+
+
+def _warn_of_network(forward):
+    warnings.warn(
+        f"The activations of {forward.backbone!r} are not kept in the row cache, and every row is "
+        f"sent each time: {forward.reason}. Expected a network that gives a row the same "
+        "activations in every pass; with cache=False this is not tried.",
+        RowCacheWarning,
+        stacklevel=2,
+    )
+
+
+def _warn_of_pooling(pooling):
+    warnings.warn(
+        f"Got pooling={pooling!r}, whose code is not known, so cache_dir is not used; expected a "
+        "plain function.",
+        RowCacheWarning,
+        stacklevel=2,
+    )
+
+
+class _Forward:
+    """Sends chosen rows of one array through one backbone, batch by batch.
+
+    Attributes
+    ----------
+    n_sent, n_batches, seconds : int, int, float
+        What was sent so far, and the time that took.
+    fastest : float
+        The least seconds that a row of a batch took.
+    reason : str or None
+        Why activations must not be kept.
+    """
+
+    def __init__(
+        self, backbone, X, layers, taps, image_shape, batch_size, device, precision, verbose
+    ):
         self.backbone, self.X, self.image_shape = backbone, X, image_shape
-        self.taps = taps
+        self.layers, self.taps = layers, taps
         self.batch_size = batch_size
-        self.device, self.verbose = torch.device(device), verbose
-        # Positions among the rows of the last call of images that could not be read.
-        self.unread = []
+        self.device, self.precision, self.verbose = torch.device(device), precision, verbose
+        self.n_sent = self.n_batches = 0
+        self.seconds, self.fastest = 0.0, np.inf
+        self.reason = None
+        # Numbers of the rows that are images which cannot be read.
+        self._unread = set()
+        self._widths = [0] * len(taps)
 
     def prepare(self, rows):
         return self.backbone.input.prepare(self.X[rows], self.image_shape)
 
-    def find_read(self, n_rows):
-        """Tell which of the rows of the last call were read, as a boolean mask."""
-        mask = np.ones(n_rows, dtype=bool)
-        mask[self.unread] = False
-        return mask
+    def is_read(self, rows):
+        """Tell which rows could be read, as a boolean mask."""
+        return ~np.isin(rows, list(self._unread))
 
     def digests(self):
         """Return the digests of all rows as the network reads them.
@@ -160,57 +266,123 @@ class _Forward:
             digests += digest_rows(rows)
         return digests
 
-    def __call__(self, rows):
-        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        with (
-            self.backbone.borrowed(self.device) as network,
-            evaluating(network),
-            contextlib.closing(self._read(batches)) as prepared,
-        ):
-            outputs = [self._run_batch(network, inputs) for inputs in prepared]
-        activations = [np.concatenate(parts) for parts in zip(*filter(None, outputs), strict=True)]
-        if not all(np.isfinite(block).all() for block in activations):
+    def send_all(self):
+        """Return the activations of all rows at every layer."""
+        results = [None] * len(self.taps)
+        with contextlib.closing(self.send(np.arange(len(self.X)))) as batches:
+            for rows, blocks in batches:
+                results = [
+                    _fill(result, len(self.X), rows, block)
+                    for result, block in zip(results, blocks, strict=True)
+                ]
+        return results
+
+    def send(self, rows, tries=False):
+        """Yield rows and their activations at every layer, batch by batch.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        tries : bool, default=False
+            Whether to try if a row gives the same in another batch. If not, ``reason`` says why,
+            and nothing is yielded.
+        """
+        if not len(rows):
+            return
+        size = self._choose_batch_size(rows)
+        with self.backbone.borrowed(self.device) as lent, evaluating(lent), self._bar(rows) as bar:
+            network, start, blocks = self._begin(lent, rows, size, tries)
+            if tries and self.reason:
+                return
+            bar.update(start)
+            yield rows[:start], blocks
+            rest = [rows[i : i + size] for i in range(start, len(rows), size)]
+            with contextlib.closing(self._read(rest)) as prepared:
+                for batch, inputs in zip(rest, prepared, strict=True):
+                    blocks = self.send_batch(network, batch, inputs)
+                    bar.update(len(batch))
+                    yield batch, blocks
+
+    def _begin(self, lent, rows, size, tries):
+        """Return the network to use, how many rows were sent to find it, and their activations."""
+        fast_networks = self.backbone.fast_networks
+        network, may_become_faster = fast_networks.find(lent, self)
+        blocks = None
+        if may_become_faster and len(rows) > size:
+            network, blocks, is_verified = fast_networks.watch(lent, self, rows)
+            tries &= not is_verified
+        if blocks is None:
+            blocks = self.send_batch(network, rows[:size])
+        start = len(blocks[0])
+        read = np.flatnonzero(self.is_read(rows[:start]))
+        if tries and len(read):
+            last = [block[read[-1]] for block in blocks]
+            self.reason = find_reason(self, network, rows[read[-1]], last)
+        return network, start, blocks
+
+    def _bar(self, rows):
+        name = f"{self.backbone.name}: activations"
+        return tqdm(total=len(rows), desc=name, unit="row", disable=not self.verbose)
+
+    def _read(self, batches):
+        """Yield what could be read of each batch, prepared; images are read ahead of their use."""
+        if not isinstance(self.X, ImageRows):
+            yield from map(self.prepare, batches)
+            return
+        reading = self.X.read(batches, self.backbone.input)
+        rows = np.concatenate([np.empty(0, dtype=np.intp), *batches])
+        for inputs in reading:
+            self._unread.update(rows[reading.unread].tolist())
+            yield inputs
+
+    def run(self, network, inputs):
+        """Send one batch, as an array that is prepared; return arrays of shape (n, width)."""
+        inputs = to_tensor(inputs).to(self.device)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.precision != "float32":
+            inputs = inputs.to(getattr(torch, self.precision))
+        with torch.inference_mode(), self._explaining(inputs):
+            return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]
+
+    def _choose_batch_size(self, rows):
+        if self.batch_size != "auto":
+            return self.batch_size
+        inputs = self.prepare(rows[:1])
+        low, high = _IMAGES if inputs.ndim > 2 else _VECTORS
+        # A power of two, which splits evenly among threads.
+        size = 2 ** int(np.log2(max(1, _BATCH_BYTES // max(1, inputs.nbytes))))
+        return int(np.clip(size, low, high))
+
+    def send_batch(self, network, rows, inputs=None):
+        """Return the activations of a few rows, and take their time.
+
+        Parameters
+        ----------
+        network : nn.Module
+        rows : ndarray of int
+        inputs : ndarray, default=None
+            Those that could be read, prepared; None: they are read here.
+        """
+        if inputs is None:
+            (inputs,) = self._read([rows])
+        if not len(inputs):
+            return [np.full((len(rows), width), np.nan, np.float32) for width in self._widths]
+        started = time.perf_counter()
+        blocks = self.run(network, inputs)
+        seconds = time.perf_counter() - started
+        if not all(np.isfinite(block).all() for block in blocks):
             raise ValueError(
                 f"Got NaN or infinity from the network of {self.backbone!r} for rows that are "
                 "finite; check its weights, and the scale of X that it expects."
             )
-        return self._with_unread(activations, len(rows))
-
-    def _read(self, batches):
-        """Yield the prepared rows of each batch; images are read ahead of their use."""
-        name = f"{self.backbone.name}: activations"
-        progress = tqdm(total=len(batches), desc=name, unit="batch", disable=not self.verbose)
-        reads_images = isinstance(self.X, ImageRows)
-        if reads_images:
-            prepared = self.X.read(batches, self.backbone.input)
-        else:
-            prepared = map(self.prepare, batches)
-        with progress:
-            for inputs in prepared:
-                yield inputs
-                progress.update()
-        self.unread = prepared.unread if reads_images else []
-
-    def _with_unread(self, activations, n_rows):
-        """Return activations of all rows: NaN where images could not be read."""
-        if not self.unread:
-            return activations
-        if not activations:
-            return [np.empty((n_rows, 0), dtype=np.float32) for _ in self.taps]
-        read = self.find_read(n_rows)
-        complete = [np.full((n_rows, a.shape[1]), np.nan, dtype=a.dtype) for a in activations]
-        for whole, part in zip(complete, activations, strict=True):
-            whole[read] = part
-        return complete
-
-    def _run_batch(self, network, inputs):
-        if not len(inputs):
-            return None
-        inputs = to_tensor(inputs).to(self.device)
-        if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), self._explaining(inputs):
-            return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]
+        self.seconds += seconds
+        self.n_sent, self.n_batches = self.n_sent + len(rows), self.n_batches + 1
+        self.fastest = min(self.fastest, seconds / len(rows))
+        self._widths = [block.shape[1] for block in blocks]
+        if len(inputs) == len(rows):
+            return blocks
+        return [_fill(None, len(rows), self.is_read(rows), block) for block in blocks]
 
     @contextlib.contextmanager
     def _explaining(self, inputs):

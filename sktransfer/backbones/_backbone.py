@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._channels import warn_of_conversion
+from sktransfer.backbones._fast_networks import FastNetworks
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.utils._immutable import Immutable
@@ -230,8 +231,8 @@ def _are_same(one, other):
 
 
 def _process_state():
-    """Return what a backbone holds for this process only: a lock, a copy on another device."""
-    return {"_lock": threading.RLock(), "_elsewhere": {}}
+    """Return what a backbone holds for this process only: a lock, copies for devices and speed."""
+    return {"_lock": threading.RLock(), "_elsewhere": {}, "fast_networks": FastNetworks()}
 
 
 def _check_classes(classes):

@@ -44,8 +44,8 @@ class NetworkInput:
     -----
     Grey images fit a network of three channels, and colour images a network of one: the channel is
     repeated, or the three are mixed to luma (ITU-R BT.601), as image libraries do, before mean and
-    standard deviation are applied. A first convolution then computes on a grey image what one computes whose weights are summed over the
-    channels.
+    standard deviation are applied. A first convolution then computes on a grey image what one
+    computes whose weights are summed over the channels.
 
     Examples
     --------

@@ -3,10 +3,11 @@
 import numpy as np
 from scipy.special import expit, softmax
 
-from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
+from sktransfer.backbones._activations import cache_key, compute_activations
 from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._layers import resolve_layers
+from sktransfer.backbones._tiers import cache_info
 from sktransfer.feature._source import FeatureSource
 
 _BYTES = 4  # of a float32
@@ -21,14 +22,29 @@ class NetworkSource(FeatureSource):
     layers : str or sequence of str
     output : {"features", "logits", "proba"}
     cache : {"auto", True, False}
+    cache_dir : path-like or None
+    precision : {"float32", "bfloat16"}
     pooling, image_shape
         See `FeatureTransferTransformer`.
     **options
         How `compute_activations` goes about it: batch_size, device.
     """
 
-    def __init__(self, backbone, *, layers, output, cache, pooling, image_shape, **options):
-        self.backbone, self.output, self.cache = backbone, output, cache
+    def __init__(
+        self,
+        backbone,
+        *,
+        layers,
+        output,
+        cache,
+        cache_dir,
+        precision,
+        pooling,
+        image_shape,
+        **options,
+    ):
+        self.backbone, self.output = backbone, output
+        self.cache, self.cache_dir, self.precision = cache, cache_dir, precision
         self.pooling, self.image_shape, self.options = pooling, image_shape, options
         self.layers = layers if output == "features" else ("logits",)
 
@@ -45,12 +61,11 @@ class NetworkSource(FeatureSource):
         return X
 
     def prepare(self, X):
-        """Find the layers, whether the cache is worth it, and the widths."""
+        """Find the layers and their widths."""
         if isinstance(X, ImageRows):
             X = X.find_readable(self.backbone.input)
         if self.output == "features":
             self.layers = resolve_layers(self.layers, self.backbone, X, self.image_shape)
-        self.caches = wants_cache(self.cache, self.backbone, X, self.image_shape, self.pooling)
         # One row tells the widths; through the cache, so that it is not sent again.
         blocks = self.compute(X[:1], n_rows=1)
         self.dtypes = [block.dtype for block in blocks]
@@ -67,7 +82,9 @@ class NetworkSource(FeatureSource):
             layers=self.layers,
             pooling=self.pooling,
             image_shape=self.image_shape,
-            cache=self.caches and self._fits_the_cache(n_rows),
+            cache=self.cache if self._fits_the_cache(n_rows) else False,
+            cache_dir=self.cache_dir,
+            precision=self.precision,
             verbose=verbose,
             **self.options,
         )
@@ -78,18 +95,18 @@ class NetworkSource(FeatureSource):
 
     def _fits_the_cache(self, n_rows):
         """Tell whether all rows may be kept: they are only if asked for where they are too many."""
-        if self.cache is True or n_rows == 1:
+        if self.cache is True or self.cache_dir is not None or n_rows == 1:
             return True
         return n_rows * _BYTES * sum(map(len, self.columns)) <= ROW_CACHE.budget
 
     def cache_info(self):
         """Return the counts of the row cache."""
-        if not self.caches:
+        if not self.cache:
             return super().cache_info()
-        keys = [cache_key(self.backbone, layer, self.pooling) for layer in self.layers]
-        infos = [ROW_CACHE.info(key) for key in keys]
-        # Layers share their passes: rows are counted once, bytes summed.
-        return infos[0]._replace(bytes=sum(info.bytes for info in infos))
+        keys = [
+            cache_key(self.backbone, layer, self.pooling, self.precision) for layer in self.layers
+        ]
+        return cache_info(keys, self.cache_dir)
 
 
 def _link(logits):

@@ -43,4 +43,4 @@ class FeatureSource:
 
     def cache_info(self):
         """Return the counts of the row cache; zeros without one."""
-        return CacheInfo(0, 0, 0, 0)
+        return CacheInfo()

@@ -37,7 +37,12 @@ from sktransfer.training._trainable import check_trainable
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._torch import resolve_device, resolve_precision, thread_limit
-from sktransfer.utils._validation import check_count, check_number, check_option
+from sktransfer.utils._validation import (
+    check_cache_dir,
+    check_count,
+    check_number,
+    check_option,
+)
 
 STRATEGIES = {"auto": Guarded(), "frozen": Frozen(), "fine_tune": FineTuned()}
 
@@ -160,6 +165,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         check_option("head", self.head, ("auto", "new", "reuse"))
         check_option("head_init", self.head_init, ("linear_probe", "random"))
         check_option("cache", self.cache, ("auto", True, False))
+        check_cache_dir(self.cache_dir)
         check_option("precision", self.precision, ("float32", "bfloat16"))
         check_number("head_lr", self.head_lr, low=0, low_open=True)
         check_number("layer_decay", self.layer_decay, low=0, high=1, low_open=True)
@@ -285,6 +291,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             augment=self.augment,
             early_stopping=stopping if self.early_stopping else None,
             cache=self.cache if isinstance(self.cache, str) else bool(self.cache),
+            cache_dir=self.cache_dir,
         )
 
     def _find_source_head(self, backbone, objective, X):
@@ -328,6 +335,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             image_shape=self.image_shape,
             device=settings.options.device,
             cache=self.cache,
+            cache_dir=self.cache_dir,
         )
         return features
 
@@ -423,7 +431,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         if settings.source_head is not None:
             head = settings.source_head.make_head(head.rescale)
         self._started_from = settings.backbone, tuple(self.hidden_layer_sizes)
-        return FittedModel((Member.frozen("frozen", settings.backbone, head, self.cache),))
+        return FittedModel((Member.frozen("frozen", head, settings),))
 
     def _update_member(self, member, X, targets, weight):
         device = resolve_device(self.device)

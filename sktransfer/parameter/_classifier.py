@@ -107,6 +107,9 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
     cache : {"auto", True, False}, default="auto"
         Row cache of the frozen features, and of what lies before the first layer that moves; see
         `FeatureTransferTransformer`. True: a warning says why where the latter cannot be cached.
+    cache_dir : path-like, default=None
+        Folder in which what is cached is kept for other processes and later days. None: in
+        memory, for this process.
     checkpoint_dir : path-like, default=None
         A fit that is cut off and started again with the same data, parameters and folder goes on
         where it was, to the same weights. Its files are removed once it is complete; those of a
@@ -230,6 +233,7 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         augment=None,
         image_shape=None,
         cache="auto",
+        cache_dir=None,
         checkpoint_dir=None,
         checkpoint_every=50,
         device="auto",
@@ -265,6 +269,7 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         self.augment = augment
         self.image_shape = image_shape
         self.cache = cache
+        self.cache_dir = cache_dir
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.device = device

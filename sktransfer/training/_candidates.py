@@ -96,7 +96,7 @@ class Prototypes(Candidate):
 
     def fit(self, rows, settings):
         head = make_prototype_head(rows.features, rows.targets, rows.sample_weight)
-        member = Member.frozen(self.name, settings.backbone, head, settings.cache)
+        member = Member.frozen(self.name, head, settings)
         groups = describe_frozen(head, settings)
         return Variants({self.name: lambda: member}, param_groups=groups, prefix=WHOLE_BACKBONE)
 

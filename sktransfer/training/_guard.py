@@ -225,6 +225,7 @@ def _predict_with_random_backbone(held_out, rows, settings, folds):
         image_shape=settings.image_shape,
         device=settings.options.device,
         cache=settings.cache,
+        cache_dir=settings.cache_dir,
     )
     outputs = []
     for train, test in folds:

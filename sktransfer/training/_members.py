@@ -29,6 +29,8 @@ class Member:
         Features in, outputs out; in eval mode on the CPU.
     cache : {"auto", True, False}
         Row cache of the features.
+    cache_dir : path-like or None
+        Its folder.
     """
 
     name: str
@@ -36,11 +38,19 @@ class Member:
     layer: str
     head: nn.Module
     cache: object = False
+    cache_dir: object = None
 
     @classmethod
-    def frozen(cls, name, backbone, head, cache):
+    def frozen(cls, name, head, settings):
         """Make a member whose backbone is as it was, so that its features are cached as such."""
-        return cls(name, backbone, "penultimate", head.eval().requires_grad_(False), cache)
+        return cls(
+            name,
+            settings.backbone,
+            "penultimate",
+            head.eval().requires_grad_(False),
+            settings.cache,
+            settings.cache_dir,
+        )
 
     @classmethod
     def of_network(cls, name, network, pretrained):
@@ -64,6 +74,7 @@ class Member:
             image_shape=image_shape,
             device=device,
             cache=self.cache,
+            cache_dir=self.cache_dir,
         )
         return features
 

@@ -102,6 +102,7 @@ def split_off_prefix(network, prepared, rows, settings):
         image_shape=settings.image_shape,
         device=settings.options.device,
         cache=settings.cache,
+        cache_dir=settings.cache_dir,
     )
     tail = TransferNetwork(
         Tail(network.backbone, prefix.split),

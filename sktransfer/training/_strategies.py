@@ -76,6 +76,7 @@ class Settings:
     augment: object = None
     early_stopping: EarlyStopping | None = None
     cache: object = "auto"
+    cache_dir: object = None
     # What a warm start goes on with: the `Member` of the last fit.
     warm_start: Member | None = None
     # Where the backbone is cut, see `find_prefix`.
@@ -118,7 +119,7 @@ class Frozen:
     def fit(self, rows, settings):
         head, net = fit_head(rows, settings)
         groups = describe_frozen(head, settings, is_solved=net is None)
-        member = Member.frozen("frozen", settings.backbone, head, settings.cache)
+        member = Member.frozen("frozen", head, settings)
         return FittedModel((member,), net=net, param_groups=groups, prefix=WHOLE_BACKBONE)
 
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import numbers
+import os
 
 import numpy as np
 
@@ -79,3 +80,12 @@ def check_labels(y):
         raise ValueError(
             f"Got y with labels of the types {', '.join(kinds)}, but expected labels of one type."
         ) from error
+
+
+def check_cache_dir(cache_dir):
+    """Raise unless ``cache_dir`` is a path or None; whether it can be used shows when it is."""
+    if cache_dir is not None and not isinstance(cache_dir, str | os.PathLike):
+        raise TypeError(
+            f"Got cache_dir={cache_dir!r}, but expected the path of a folder, or None for a cache "
+            "in memory."
+        )

@@ -1,9 +1,14 @@
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from sktransfer import Backbone
-from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones import _worth, clear_row_cache
+from sktransfer.backbones._activations import _REASONS, cache_key, compute_activations
 from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.backbones._extractor import FeatureExtractor
 
@@ -95,9 +100,196 @@ def test_the_extractor_passes_gradients(small_network):
     assert small_network.conv.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, 64])
+@pytest.mark.parametrize("batch_size", [1, 8, 64, "auto"])
 def test_batches_do_not_matter(small_network, batch_size):
     backbone = Backbone(small_network)
     (expected,) = compute_activations(backbone, IMAGES, cache=False, batch_size=30)
     (features,) = compute_activations(backbone, IMAGES, cache=False, batch_size=batch_size)
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+class BatchSizes(torch.nn.Module):
+    sizes = []
+
+    def forward(self, rows):
+        BatchSizes.sizes.append(len(rows))
+        return rows.flatten(1).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((40, 3, 224, 224), 32), ((150, 3, 32, 32), 128), ((20, 3, 700, 700), 16), ((5000, 20), 4096)],
+)
+def test_automatic_batches_go_by_the_bytes_of_a_row(shape, expected):
+    BatchSizes.sizes.clear()
+    X = np.zeros(shape, dtype=np.float32)
+    compute_activations(Backbone(BatchSizes()), X, cache=False, batch_size="auto")
+    assert BatchSizes.sizes == [expected, shape[0] - expected]
+
+
+def test_bfloat16_is_near_and_kept_apart(small_network, tensors_of):
+    backbone = Backbone(small_network)
+    before = tensors_of(backbone.copy_module())
+    (exact,) = compute_activations(backbone, IMAGES)
+    for batch_size in (64, 8):
+        (features,) = compute_activations(
+            backbone, IMAGES, precision="bfloat16", batch_size=batch_size, cache=False
+        )
+        assert features.dtype == np.float32
+        error = np.abs(features - exact).max() / np.abs(exact).max()
+        assert 0 < error < 0.02
+    compute_activations(backbone, IMAGES, precision="bfloat16")
+    rows = [ROW_CACHE.info(cache_key(backbone, "penultimate", "auto", p)).rows for p in PRECISIONS]
+    assert rows == [30, 30]
+    assert tensors_of(backbone.copy_module()) == before
+    (again,) = compute_activations(backbone, IMAGES, cache=False)
+    np.testing.assert_allclose(again, exact, rtol=1e-5, atol=1e-6)
+
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def test_rows_of_several_shapes(small_network):
+    backbone = Backbone(small_network)
+    larger = rng.random((5, 10, 10)).astype(np.float32)
+    for images in (IMAGES, larger, IMAGES, larger):
+        (maps,) = compute_activations(backbone, images, layers=("conv",), pooling="flatten")
+        assert maps.shape == (len(images), 8 * images[0].size)
+    assert small_network.rows_seen == len(IMAGES) + 5
+
+
+def test_rows_on_disk_are_not_sent_again(small_network, tmp_path):
+    backbone = Backbone(small_network)
+    (features,) = compute_activations(backbone, IMAGES[:20], cache_dir=tmp_path)
+    clear_row_cache()
+    twice = np.concatenate([IMAGES[::-1], IMAGES])
+    (again,) = compute_activations(Backbone(small_network), twice, cache_dir=tmp_path)
+    assert small_network.rows_seen == len(IMAGES)
+    np.testing.assert_array_equal(again[30:50], features)
+    np.testing.assert_array_equal(again[:30], again[:29:-1])
+    key = cache_key(backbone, "penultimate", "auto")
+    assert ROW_CACHE.info(key).bytes == 0
+
+
+def test_layers_asked_for_later_are_filled_in_on_disk(small_network, tmp_path):
+    backbone = Backbone(small_network)
+    compute_activations(backbone, IMAGES[:20], layers=("conv",), cache_dir=tmp_path)
+    layers = ("conv", "norm")
+    both = compute_activations(backbone, IMAGES, layers=layers, cache_dir=tmp_path)
+    clear_row_cache()
+    small_network.rows_seen = 0
+    again = compute_activations(backbone, IMAGES, layers=layers, cache_dir=tmp_path)
+    assert small_network.rows_seen == 0
+    for one, other in zip(again, both, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+class StopsAtSome(torch.nn.Module):
+    def forward(self, rows):
+        BatchSizes.sizes.append(len(rows))
+        if len(BatchSizes.sizes) == 4:
+            raise KeyboardInterrupt
+        return rows * 2
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_what_was_sent_before_an_interrupt_is_kept(tmp_path, on_disk):
+    BatchSizes.sizes.clear()
+    _REASONS.clear()
+    backbone, X = Backbone(StopsAtSome()), rng.random((30, 4))
+    cache_dir = tmp_path if on_disk else None
+    parameters = {"cache": True, "cache_dir": cache_dir, "batch_size": 10}
+    with pytest.raises(KeyboardInterrupt):
+        compute_activations(backbone, X, **parameters)
+    if on_disk:
+        clear_row_cache()
+    BatchSizes.sizes[:] = [0] * 9
+    (doubled,) = compute_activations(backbone, X, **parameters)
+    # Two batches and the two rows of the trial went through before.
+    assert BatchSizes.sizes[9:] == [10]
+    np.testing.assert_allclose(doubled, 2 * X, rtol=1e-6)
+
+
+def test_a_long_pass_writes_in_parts(small_network, tmp_path, monkeypatch):
+    monkeypatch.setattr("sktransfer.backbones._activations._PART_ROWS", 8)
+    compute_activations(Backbone(small_network), IMAGES, batch_size=4, cache_dir=tmp_path)
+    assert len(list(tmp_path.rglob("*.rows"))) == 4
+
+
+OTHER_PROCESS = """
+import sys
+import numpy as np
+import torch
+from sktransfer import Backbone
+from sktransfer.backbones._activations import _REASONS, cache_key, compute_activations
+from sktransfer.backbones._tiers import cache_info
+
+torch.set_num_threads(1)
+layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)]
+network = torch.nn.Sequential(*layers)
+for parameter in network.parameters():
+    torch.nn.init.constant_(parameter, 0.125)
+X = np.arange(30 * 64).reshape(30, 8, 8) / 64
+backbone = Backbone(network)
+(features,) = compute_activations(backbone, X, cache_dir=sys.argv[1])
+info = cache_info([cache_key(backbone, "penultimate", "auto")], sys.argv[1])
+print(info.hits, info.misses, info.rows, info.seconds_saved > 0, features.sum())
+"""
+
+
+def test_other_processes_find_the_rows(tmp_path):
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    # At the same time, then after.
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate()[0].split() for process in processes]
+    last = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    assert last[:4] == ["30", "0", "30", "True"]
+    assert {output[-1] for output in [*outputs, last]} == {last[-1]}
+
+
+@pytest.mark.parametrize(("digest_seconds", "is_cached"), [(1e-9, True), (1e9, False)])
+@pytest.mark.parametrize("width", [4, 20_000])
+def test_networks_on_tables_are_cached_where_it_pays(monkeypatch, digest_seconds, is_cached, width):
+    """What was measured in the first pass decides from the second on, whatever was guessed."""
+    monkeypatch.setattr(_worth, "_VERDICTS", {})
+    monkeypatch.setattr(_worth, "_time_digests", lambda rows: digest_seconds)
+    clear_row_cache()
+    backbone, X = Backbone(torch.nn.Linear(4, width)), rng.random((300, 4))
+    compute_activations(backbone, X, layers=("output",))
+    (second,) = compute_activations(backbone, X + 1, layers=("output",))
+    info = ROW_CACHE.info(cache_key(backbone, "output", "auto"))
+    guessed = width == 20_000
+    assert info.rows == 300 * guessed + 300 * is_cached
+    (uncached,) = compute_activations(backbone, X + 1, layers=("output",), cache=False)
+    np.testing.assert_allclose(second, uncached, rtol=1e-5, atol=1e-6)
+
+
+def test_few_rows_measure_nothing(monkeypatch):
+    monkeypatch.setattr(_worth, "_VERDICTS", {})
+    monkeypatch.setattr(_worth, "_time_digests", lambda rows: 1e-9)
+    compute_activations(Backbone(torch.nn.Linear(4, 3)), rng.random((100, 4)))
+    assert not _worth._VERDICTS
+
+
+def test_images_are_cached_whatever_a_digest_costs(small_network, monkeypatch):
+    monkeypatch.setattr(_worth, "_time_digests", lambda rows: 1e9)
+    backbone = Backbone(small_network)
+    images = rng.random((300, 8, 8))
+    for _ in range(3):
+        compute_activations(backbone, images)
+    assert small_network.rows_seen == 300
+
+
+class Slow(torch.nn.Module):
+    def forward(self, rows):
+        time.sleep(0.05)
+        return rows
+
+
+def test_seconds_saved_are_those_that_rows_take():
+    backbone, X = Backbone(Slow()), rng.random((10, 4))
+    for _ in range(5):
+        compute_activations(backbone, X, cache=True)
+    info = ROW_CACHE.info(cache_key(backbone, "penultimate", "auto"))
+    assert info.hits == 40
+    assert info.seconds_saved >= 4 * 0.05

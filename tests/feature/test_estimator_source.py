@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from sktransfer import FeatureTransferTransformer, ParameterTransferClassifier
+from sktransfer.backbones._cache import CacheInfo
 
 X, y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
@@ -275,7 +276,7 @@ def test_rows_of_another_width_than_in_fit():
     with pytest.raises(ValueError, match="4 features"):
         transformer.transform(X[:, :3])
     assert transformer.n_features_in_ == 4
-    assert transformer.cache_info_ == (0, 0, 0, 0)
+    assert transformer.cache_info_ == CacheInfo()
 
 
 def test_calibrated_classifiers_are_estimators():

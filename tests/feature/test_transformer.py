@@ -215,7 +215,7 @@ def test_partial_fit_learns_nothing(backbone, digits):
 def test_cache_info_without_a_cache(backbone, digits):
     transformer = FeatureTransferTransformer(backbone, cache=False).fit(digits[0][:10])
     transformer.transform(digits[0][:10])
-    assert transformer.cache_info_ == (0, 0, 0, 0)
+    assert not any(transformer.cache_info_)
 
 
 def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
@@ -223,6 +223,67 @@ def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
     transformer.fit_transform(digits[0][:10])
     info = transformer.cache_info_
     assert (info.misses, info.rows) == (10, 10)
+
+
+def test_cache_info_says_what_is_on_disk_and_what_was_saved(backbone, digits, tmp_path):
+    transformer = FeatureTransferTransformer(backbone, cache_dir=tmp_path)
+    for _ in range(2):
+        transformer.fit(digits[0][:10]).transform(digits[0][:10])
+    info = transformer.cache_info_
+    assert (info.misses, info.rows, info.bytes) == (10, 10, 0)
+    assert info.bytes_on_disk == sum(p.stat().st_size for p in tmp_path.rglob("*.rows"))
+    assert info.seconds_saved > 0
+
+
+def test_rows_are_computed_once_for_the_workers_of_a_search(backbone, digits, tmp_path):
+    images, y = digits[0][:40], digits[1][:40]
+    transformer = FeatureTransferTransformer(backbone, cache_dir=tmp_path)
+    assert transformer.precompute(images) is transformer
+    files = sorted(tmp_path.rglob("*.rows"))
+    pipeline = make_pipeline(transformer, LogisticRegression(max_iter=5000))
+    grid = {"logisticregression__C": [0.1, 1]}
+    GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(images, y)
+    # Whatever a worker had sent would be in a file of its own.
+    assert sorted(tmp_path.rglob("*.rows")) == files
+
+
+def test_precompute_fills_all_layers_of_a_fitted_transformer(small_network, digits):
+    transformer = FeatureTransferTransformer(Backbone(small_network), layers=["conv", "norm"])
+    transformer.fit(digits[0][:10]).precompute(digits[0][:20])
+    assert small_network.rows_seen == 20
+    for layer in ("conv", "norm"):
+        FeatureTransferTransformer(transformer.backbone_, layers=layer).fit_transform(
+            digits[0][:20]
+        )
+    assert small_network.rows_seen == 20
+    with pytest.raises(ValueError, match="Got cache=False, but precompute"):
+        transformer.set_params(cache=False).precompute(digits[0])
+
+
+def test_bfloat16(backbone, digits, monkeypatch):
+    exact = FeatureTransferTransformer(backbone).fit_transform(digits[0][:30])
+    transformer = FeatureTransferTransformer(backbone, precision="bfloat16")
+    monkeypatch.setattr("sktransfer.utils._torch._cpu_has_bfloat16", lambda: False)
+    with pytest.warns(UserWarning, match="no fast bfloat16; going on in float32"):
+        features = transformer.fit_transform(digits[0][:30])
+    np.testing.assert_array_equal(features, exact)
+    monkeypatch.setattr("sktransfer.utils._torch._cpu_has_bfloat16", lambda: True)
+    features = transformer.fit_transform(digits[0][:30])
+    assert features.dtype == np.float32
+    assert 0 < np.abs(features - exact).max() < 0.02 * np.abs(exact).max()
+    assert transformer.cache_info_.misses == 30
+
+
+def test_a_compiled_network_works(small_network, digits):
+    compiled = torch.compile(small_network, backend="eager")
+    expected = FeatureTransferTransformer(small_network).fit_transform(digits[0][:10])
+    features = FeatureTransferTransformer(compiled).fit_transform(digits[0][:10])
+    np.testing.assert_array_equal(features, expected)
+
+
+def test_a_cache_folder_must_be_a_path(backbone, digits):
+    with pytest.raises(TypeError, match="Got cache_dir=3, but expected the path of a folder"):
+        FeatureTransferTransformer(backbone, cache_dir=3).fit(digits[0][:10])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +296,7 @@ def test_cache_info_counts_rows_once_for_several_layers(backbone, digits):
         ({"output": "logit"}, "Got output='logit'.*Did you mean 'logits'"),
         ({"pooling": "median"}, "Got pooling='median'.*Did you mean 'mean'"),
         ({"scale_blocks": "yes"}, "Got scale_blocks='yes'"),
+        ({"precision": "half"}, "Got precision=.half"),
         ({"batch_size": 0}, "Got batch_size=0, but expected an integer >= 1"),
         ({"cache": "no"}, "Got cache='no'"),
         ({"device": "gpu"}, "Got device='gpu'"),
