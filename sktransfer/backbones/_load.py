@@ -63,7 +63,8 @@ def load_backbone(
         Commit (40 hexadecimal digits), tag or branch of the hub repository, for timm and
         transformers. A branch can be changed by its owner, a commit cannot.
     input : NetworkInput, default=None
-        How images are prepared, in place of what the weights' own configuration says.
+        How images are prepared, in place of what the weights' own configuration says. Networks of
+        timm that are made for one size, such as vision transformers, are made for its size.
 
     Returns
     -------
@@ -170,7 +171,8 @@ def _load_from_hub(name, pretrained, weights, sha256, revision, input):
 
 def _make_from_hub(name, pretrained, revision, input, weights=None, sha256=None):
     prefix, _, inner = name.partition("/")
-    origin = ORIGINS[prefix](inner, revision)
+    image_size = None if input is None else input.find_size()
+    origin = ORIGINS[prefix](inner, revision, image_size)
     network_input = origin.make_input() if input is None else input
     if not pretrained:
         with seeded(0):
