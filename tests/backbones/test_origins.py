@@ -38,9 +38,10 @@ NAMES = {
 }
 
 
-@pytest.fixture(
-    params=[pytest.param(n, marks=pytest.mark.slow) if "resnet18" in n else n for n in NAMES]
-)
+SLOW = {"torchvision/resnet18", "torchvision/mobilenet_v3_small"}
+
+
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])
 def case(request, tiny_folder):
     """A name, a preparation for small images, the width of the features, and images."""
     name, width = request.param, NAMES[request.param]
