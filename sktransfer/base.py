@@ -102,7 +102,7 @@ class BaseNetworkEstimator(BaseEstimator):
         """Tell whether images of other sizes, or files, may follow what was seen in fit."""
         if len(self.input_shape_) == 1:
             return False
-        return not self.input_shape_ or self._get_network_input().gives_one_size
+        return not self.input_shape_ or self._get_network_input().find_size() is not None
 
     def _get_network_input(self):
         """Return how the backbone that was fitted prepares rows."""

@@ -5,6 +5,7 @@ a library of a closed list makes by name.
 """
 
 import copy
+import json
 
 from torch import nn
 
@@ -71,12 +72,16 @@ def describe(module):
     if description is None:
         return None
     with seeded(0):
-        rebuilt = build(description).eval()
-    if rebuilt.state_dict().keys() != module.state_dict().keys():
+        rebuilt = build(json.loads(json.dumps(description))).eval()
+    if _get_shapes(rebuilt) != _get_shapes(module):
         return None
     rebuilt.load_state_dict(module.state_dict())
     is_same = digest_network(rebuilt, None) == digest_network(copy.deepcopy(module).eval(), None)
     return description if is_same else None
+
+
+def _get_shapes(module):
+    return {name: value.shape for name, value in module.state_dict().items()}
 
 
 def _describe(module):

@@ -149,8 +149,9 @@ class Backbone(Immutable):
         """Return two rows of zeros of the kind that the network takes, or None if unknown."""
         size = max(32, self.input.min_size)
         if self.input.channels:
-            size = self.input.crop or self.input.resize or size
-            height, width = (size, size) if np.ndim(size) == 0 else size
+            size = self.input.resize or size
+            square = (size, size) if np.ndim(size) == 0 else size
+            height, width = self.input.find_size() or square
             return np.zeros((2, self.input.channels, height, width), dtype=np.float32)
         first = self._first_layer
         if isinstance(first, nn.Linear):

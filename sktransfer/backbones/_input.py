@@ -96,10 +96,11 @@ class NetworkInput:
                 "or as many as there are channels."
             )
 
-    @property
-    def gives_one_size(self):
-        """Whether images of all sizes come out in one."""
-        return self.crop is not None or isinstance(self.resize, tuple)
+    def find_size(self):
+        """Return (height, width) of prepared images if it is the same for all, else None."""
+        if self.crop is not None:
+            return self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
+        return self.resize if isinstance(self.resize, tuple) else None
 
     def check(self, shape, image_shape=None):
         """Raise unless rows of this shape, read as ``image_shape``, fit the network."""
@@ -294,7 +295,8 @@ def _guess_conversion(wanted, got):
 
 def _guess_image_shape(n_columns, channels):
     """Suggest a square image of that many columns, if there is one."""
-    for count in (channels,) if channels else (1, 3):
+    likely = (GREY, COLOUR) if channels in (None, GREY) else (channels, GREY)
+    for count in likely if channels in (None, GREY, COLOUR) else (channels,):
         side = math.isqrt(n_columns // count)
         if side > 1 and side * side * count == n_columns:
             shape = (side, side) if count == 1 else (count, side, side)

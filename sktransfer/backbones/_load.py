@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import pathlib
+from types import NoneType
 
 from torch import nn
 
@@ -64,7 +65,8 @@ def load_backbone(
         Commit (40 hexadecimal digits), tag or branch of the hub repository, for timm and
         transformers. A branch can be changed by its owner, a commit cannot.
     input : NetworkInput, default=None
-        How images are prepared, in place of what the weights' own configuration says.
+        How images are prepared, in place of what the weights' own configuration says. Networks of
+        timm that are made for one size, such as vision transformers, are made for its size.
 
     Returns
     -------
@@ -86,39 +88,21 @@ def load_backbone(
     >>> load_backbone("glyphs").input.channels
     1
     """
-    if not isinstance(pretrained, bool):
-        raise TypeError(f"Got pretrained={pretrained!r}, but expected True or False.")
-    is_path, is_hub_name = _is_path(backbone), _is_hub_name(backbone)
-    is_name = is_hub_name or (isinstance(backbone, str) and backbone in _NAMED)
-    is_module = isinstance(backbone, nn.Module)
-    if not pretrained and not is_name:
-        names = [*_NAMED, *(f"{prefix}/…" for prefix in ORIGINS)]
-        raise ValueError(
-            f"Got pretrained=False with backbone={backbone!r}, but random weights are made for "
-            f"the names {list_options(names)} only."
-        )
-    if not pretrained and weights is not None:
-        raise ValueError(
-            f"Got weights={str(weights)!r} with pretrained=False, but expected one of the two."
-        )
-    has_file = is_path or weights is not None or (is_hub_name and pretrained)
-    takes_input = is_hub_name or is_path or is_module
-    for parameter, value, goes_with, fits in [
-        ("module", module, "the path of a file", is_path),
-        ("weights", weights, "the name of a network or a module", is_hub_name or is_module),
-        ("sha256", sha256, "a file", has_file),
-        ("revision", revision, "the name of a network on a hub", is_hub_name),
-        ("input", input, "a library's network, a path or a module", takes_input),
-    ]:
-        if value is not None and not fits:
-            raise ValueError(f"Got {parameter}={value!r}, which goes with {goes_with} only.")
+    options = {
+        "module": module,
+        "weights": weights,
+        "sha256": sha256,
+        "revision": revision,
+        "input": input,
+    }
+    _check_arguments(backbone, pretrained, options)
     if isinstance(backbone, Backbone):
         return backbone
-    if is_module:
+    if isinstance(backbone, nn.Module):
         return Backbone(_fill_module(backbone, weights, sha256), input=input)
-    if is_path:
+    if _is_path(backbone):
         return _load_file(pathlib.Path(backbone).expanduser(), module, sha256, input)
-    if is_hub_name:
+    if _is_hub_name(backbone):
         return _load_from_hub(backbone, pretrained, weights, sha256, revision, input)
     if isinstance(backbone, str):
         return _load_named(backbone, pretrained)
@@ -128,6 +112,43 @@ def load_backbone(
         f"Got backbone={backbone!r}, but expected a name, a path, a torch.nn.Module, a Backbone or "
         "a fitted sktransfer estimator."
     )
+
+
+def _check_arguments(backbone, pretrained, options):
+    """Raise for an argument of a wrong type, or one that does not go with the others."""
+    if not isinstance(pretrained, bool):
+        raise TypeError(f"Got pretrained={pretrained!r}, but expected True or False.")
+    kinds = {"weights": (str, os.PathLike), "sha256": str, "revision": str, "input": NetworkInput}
+    for name, kind in kinds.items():
+        if not isinstance(options[name], (kind, NoneType)):
+            wanted = {"weights": "a path", "input": "a NetworkInput"}.get(name, "a text")
+            raise TypeError(f"Got {name}={options[name]!r}, but expected {wanted} or None.")
+    is_path, is_hub_name = _is_path(backbone), _is_hub_name(backbone)
+    is_module = isinstance(backbone, nn.Module)
+    if not pretrained and not (is_hub_name or (isinstance(backbone, str) and backbone in _NAMED)):
+        names = [*_NAMED, *(f"{prefix}/<name>" for prefix in ORIGINS)]
+        raise ValueError(
+            f"Got pretrained=False with backbone={backbone!r}, but random weights are made for "
+            f"the names {list_options(names)} only."
+        )
+    weights = options["weights"]
+    if not pretrained and weights is not None:
+        raise ValueError(
+            f"Got weights={str(weights)!r} with pretrained=False, but expected one of the two."
+        )
+    partners = {
+        "module": ("the path of a file", is_path),
+        "weights": ("the name of a library's network, or a module", is_hub_name or is_module),
+        "sha256": ("a file", is_path or weights is not None or (is_hub_name and pretrained)),
+        "revision": ("the name of a network on a hub", is_hub_name),
+        "input": (
+            "the name of a library's network, a path or a module",
+            is_hub_name or is_path or is_module,
+        ),
+    }
+    for name, (partner, fits) in partners.items():
+        if options[name] is not None and not fits:
+            raise ValueError(f"Got {name}={options[name]!r}, which goes with {partner} only.")
 
 
 # Sharing one object per name is safe because backbones are immutable.
@@ -186,7 +207,8 @@ def _load_from_hub(name, pretrained, weights, sha256, revision, input):
 
 def _make_from_hub(name, pretrained, revision, input, weights=None, sha256=None):
     prefix, _, inner = name.partition("/")
-    origin = ORIGINS[prefix](inner, revision)
+    image_size = None if input is None else input.find_size()
+    origin = ORIGINS[prefix](inner, revision, image_size)
     network_input = origin.make_input() if input is None else input
     if not pretrained:
         with seeded(0):
@@ -214,7 +236,8 @@ _load_shared = functools.lru_cache(maxsize=4)(_make_from_hub)
 def _fill_module(module, weights, sha256):
     if weights is None:
         return module
-    module = copy.deepcopy(module)
+    # What torch.compile returns has other names.
+    module = copy.deepcopy(getattr(module, "_orig_mod", module))
     try:
         return fill(module, read_state_dicts([_find_file(weights)], sha256))
     except MismatchError as error:

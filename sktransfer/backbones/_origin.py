@@ -15,14 +15,18 @@ class Origin(abc.ABC):
         What stands behind the prefix in ``load_backbone("<prefix>/<name>")``.
     revision : str, default=None
         Commit or tag of the weights, where the library has such.
+    image_size : (height, width), default=None
+        Size of the images that will be given, if it is not the one that the weights want: for
+        libraries that can make a network of fixed size for another one.
     """
 
     # Stands before the slash in a name, and is the name of the library and of our extra.
     prefix = ""
 
-    def __init__(self, name, revision=None):
+    def __init__(self, name, revision=None, image_size=None):
         self.name = name
         self.revision = revision
+        self.image_size = image_size
 
     @property
     def full_name(self):

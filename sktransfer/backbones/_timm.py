@@ -19,8 +19,8 @@ class Timm(Origin):
 
     prefix = "timm"
 
-    def __init__(self, name, revision=None):
-        super().__init__(name, revision)
+    def __init__(self, name, revision=None, image_size=None):
+        super().__init__(name, revision, image_size)
         self._timm = import_library("timm")
         self._check_name()
         self._config = self._timm.get_pretrained_cfg(name)
@@ -79,13 +79,24 @@ class Timm(Origin):
                     self.name,
                     pretrained=True,
                     pretrained_cfg_overlay={"state_dict": dict(tensors), "file": None},
+                    **self._arguments(),
                 )
         except (RuntimeError, KeyError, ValueError, AttributeError, IndexError):
             raise MismatchError(mismatch) from None
         return fill(network, converted.state_dict())
 
     def _make_random(self, n_outputs=None):
-        return self.remake(name=self.name, n_outputs=n_outputs)
+        arguments = self._arguments()
+        if n_outputs is not None:
+            arguments["num_classes"] = n_outputs
+        return self.remake(name=self.name, arguments=arguments)
+
+    def _arguments(self):
+        """Return the size that a network of fixed size is made for, if it is not its own."""
+        is_fixed = self._config is not None and self._config.fixed_input_size
+        if not is_fixed or self.image_size in (None, tuple(self._config.input_size[1:])):
+            return {}
+        return {"img_size": self.image_size}
 
     def make_input(self):
         from timm.data import resolve_data_config
@@ -109,8 +120,9 @@ class Timm(Origin):
         )
 
     @classmethod
-    def remake(cls, *, name, n_outputs=None):
+    def remake(cls, *, name, arguments):
         timm = import_library("timm")
-        arguments = {} if n_outputs is None else {"num_classes": n_outputs}
+        # JSON has lists where timm has tuples.
+        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
         network = timm.create_model(name, pretrained=False, **arguments)
-        return attach_recipe(network, cls.prefix, name=name, n_outputs=n_outputs)
+        return attach_recipe(network, cls.prefix, name=name, arguments=arguments)

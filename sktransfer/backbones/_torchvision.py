@@ -22,8 +22,8 @@ class Torchvision(Origin):
 
     prefix = "torchvision"
 
-    def __init__(self, name, revision=None):
-        super().__init__(name, revision)
+    def __init__(self, name, revision=None, image_size=None):
+        super().__init__(name, revision, image_size)
         models = import_library("torchvision.models")
         self._builder_name, _, weights = name.partition(".")
         names = models.list_models(module=models)

@@ -48,8 +48,8 @@ class Transformers(Origin):
 
     prefix = "transformers"
 
-    def __init__(self, name, revision=None):
-        super().__init__(name, revision)
+    def __init__(self, name, revision=None, image_size=None):
+        super().__init__(name, revision, image_size)
         self._library = import_library("transformers")
         self._fetch = self._choose_source()
         self._whole_config = self._read_config()

@@ -9,6 +9,7 @@ from sktransfer import Backbone, FeatureTransferTransformer, ParameterTransferCl
 from sktransfer.backbones import NetworkInput, _channels
 from sktransfer.backbones._channels import match_channels
 from sktransfer.exceptions import ChannelConversionWarning
+from sktransfer.training import RandomFlip
 
 RNG = np.random.default_rng(0)
 GREY = RNG.random((6, 8, 8)).astype(np.float32)
@@ -96,6 +97,21 @@ def test_it_is_said_once(channels, X, word):
         ParameterTransferClassifier(backbone, strategy="frozen").fit(X, y).predict(X)
     by_hand = X @ LUMA if channels == 1 else np.repeat(X[..., None], 3, axis=3)
     np.testing.assert_allclose(features, transformer.fit(by_hand).transform(by_hand), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.ChannelConversionWarning")
+@pytest.mark.parametrize("augment", [None, RandomFlip()])
+def test_training_on_grey_images_is_training_on_them_in_colour(augment):
+    y = np.array([0, 1, 0, 1, 0, 1])
+    probabilities = [
+        ParameterTransferClassifier(
+            make_backbone(3), strategy="fine_tune", max_epochs=2, augment=augment, random_state=0
+        )
+        .fit(X, y)
+        .predict_proba(X)
+        for X in (GREY, np.repeat(GREY[..., None], 3, axis=3))
+    ]
+    np.testing.assert_allclose(*probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

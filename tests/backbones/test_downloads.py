@@ -1,5 +1,6 @@
 import hashlib
 import io
+import ssl
 import types
 import urllib.error
 
@@ -75,9 +76,18 @@ def test_one_attempt_tells_that_there_is_no_hub(folder, monkeypatch):
     assert len(requests) == 1
 
 
-def test_a_hub_that_answers_with_an_error_is_there(folder, monkeypatch):
-    serve(monkeypatch, urllib.error.HTTPError(URL, 404, "Not Found", {}, None))
-    assert _downloads._answers(URL)
+@pytest.mark.parametrize(
+    ("error", "is_there"),
+    [
+        (urllib.error.HTTPError(URL, 404, "Not Found", {}, None), True),
+        (urllib.error.URLError(ssl.SSLError("no certificates")), True),
+        (urllib.error.URLError(OSError("no route")), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_whether_there_is_a_hub(folder, monkeypatch, error, is_there):
+    serve(monkeypatch, error)
+    assert _downloads._answers(URL) is is_there
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,11 @@ def test_arguments_that_do_not_go_together(backbone, arguments):
 def test_random_weights_or_those_of_a_file():
     with pytest.raises(ValueError, match="weights='w.pt' with pretrained=False"):
         load_backbone("timm/test_vit", pretrained=False, weights="w.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("weights", 3), ("sha256", b"ab"), ("revision", 1.0), ("input", "grey")]
+)
+def test_arguments_of_a_wrong_type(name, value):
+    with pytest.raises(TypeError, match=f"Got {name}={value!r}, but expected a"):
+        load_backbone("timm/test_vit", **{name: value})

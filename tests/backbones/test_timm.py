@@ -97,6 +97,27 @@ def test_weights_of_another_network(tmp_path):
         load_backbone(NAME, weights=tmp_path / "other.pt")
 
 
+def test_a_network_of_fixed_size_is_made_for_the_size_of_the_images(tmp_path):
+    network = timm.create_model("test_vit")
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    small = NetworkInput(channels=3, resize=(32, 48))
+    for arguments in ({"weights": tmp_path / "w.pt"}, {"pretrained": False}):
+        backbone = load_backbone("timm/test_vit", input=small, **arguments)
+        assert backbone.n_features_out == 64
+        (tokens,) = (w for name, w in backbone.copy_module().named_parameters() if "pos" in name)
+        # patches of 16 x 16 pixels, and a token for the class
+        assert tokens.shape == (1, 2 * 3 + 1, 64)
+        backbone.save(tmp_path / "saved.safetensors")
+        assert load_backbone(tmp_path / "saved.safetensors") == backbone
+    original = dict(network.named_parameters())
+    for name, weight in (
+        load_backbone("timm/test_vit", input=small, weights=tmp_path / "w.pt")
+        .copy_module()
+        .named_parameters()
+    ):
+        assert "pos" in name or torch.equal(weight, original[name])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

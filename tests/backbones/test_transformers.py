@@ -6,7 +6,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from sktransfer import FeatureTransferTransformer, load_backbone
+from sktransfer import FeatureTransferTransformer, ParameterTransferClassifier, load_backbone
 from sktransfer.backbones import NetworkInput
 
 X = np.random.default_rng(0).random((3, 3, 32, 32)).astype(np.float32)
@@ -254,3 +254,15 @@ def test_the_settings_of_transformers_are_put_back(tiny_folder):
     load_backbone(f"transformers/{folder}")
     assert logging.is_progress_bar_enabled()
     assert logging.get_verbosity() == before
+
+
+def test_the_head_of_a_classifier_is_reused_for_its_classes(tiny_folder):
+    folder = tiny_folder("vit", labels=("cat", "dog", "owl"), seed=1)
+    backbone = load_backbone(f"transformers/{folder}", input=PLAIN)
+    classifier = ParameterTransferClassifier(
+        backbone, strategy="fine_tune", head="reuse", max_epochs=1, random_state=0
+    )
+    classifier.fit(X, ["owl", "cat", "owl"])
+    assert classifier.classes_.tolist() == ["cat", "owl"]
+    with pytest.raises(ValueError, match="Got head='reuse'"):
+        classifier.fit(X, ["owl", "cow", "owl"])
