@@ -3,10 +3,11 @@
 import copy
 
 from sklearn.base import clone
+from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-__all__ = ["check_feature_names_in", "check_sample_weight", "clone_sharing"]
+__all__ = ["check_feature_names_in", "check_sample_weight", "clone_sharing", "wrap_in_container"]
 
 
 def clone_sharing(estimator, shared):
@@ -25,3 +26,11 @@ def clone_sharing(estimator, shared):
         if hasattr(estimator, attribute):
             setattr(cloned, attribute, copy.deepcopy(getattr(estimator, attribute)))
     return cloned
+
+
+def wrap_in_container(rows, original, estimator):
+    """Return rows in the container that ``set_output`` asks for, as ``transform`` does by itself.
+
+    A frame takes the index of ``original``, the rows before.
+    """
+    return _wrap_data_with_container("transform", rows, original, estimator)
