@@ -20,6 +20,8 @@ from sktransfer.utils._validation import check_number, check_option
 
 __all__ = ["GroupLassoSelector"]
 
+ROUNDING = 1e-10  # of gradients that would be zero, in units of standardised columns and targets
+
 
 class GroupLassoSelector(SelectorMixin, BaseEstimator):
     r"""Select the features on which a linear head with few features relies.
@@ -149,8 +151,6 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
         counts = sample_weight > 0
-        if not counts.any():
-            raise ValueError("Got sample_weight=0 for all rows, but expected a row that counts.")
         X, weight = X[counts].astype(np.float64), sample_weight[counts]
         targets, link = self._encode(y[counts], weight)
         n_selected = self._resolve_count(X.shape[1])
@@ -169,7 +169,7 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
     def _score(self, Z, targets, weight, link):
         problem = GroupLasso(Z, targets, weight, link)
         self.alpha_max_, self.n_iter_ = problem.alpha_max, 0
-        if problem.alpha_max == 0:
+        if problem.alpha_max < ROUNDING:
             return np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
         coefficients, gradient, self.n_iter_ = problem.solve(
             self.alpha * problem.alpha_max, self.tol
@@ -179,7 +179,7 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
                 f"The head is not as exact as asked after {MOST_STEPS} steps; raise "
                 f"tol={self.tol!r} or alpha={self.alpha!r}.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return np.linalg.norm(coefficients, axis=1), np.linalg.norm(gradient, axis=1)
 

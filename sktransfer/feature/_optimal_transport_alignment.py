@@ -43,11 +43,11 @@ class OptimalTransportAlignment(BaseAlignment):
         Source rows. Their ``sample_weight`` is their mass. Without a source there is a warning,
         and nothing moves.
 
-    regularization : float >= 0, default=0.05
+    regularization : float >= 0, default=0.1
         :math:`\lambda`, in units of the mean cost. Larger values spread each row over more
         target rows, and so draw all rows towards the mean; 0 solves the problem without, exactly.
 
-    class_regularization : float >= 0, default=0.1
+    class_regularization : float >= 0, default=0.2
         :math:`\eta`, in units of the mean cost, where the source has labels; they are taken for
         classes unless they are floats. Needs ``regularization > 0``. 0 ignores the labels.
 
@@ -87,7 +87,7 @@ class OptimalTransportAlignment(BaseAlignment):
     """
 
     def __init__(
-        self, source=None, *, regularization=0.05, class_regularization=0.1, standardize=True
+        self, source=None, *, regularization=0.1, class_regularization=0.2, standardize=True
     ):
         super().__init__(source)
         self.regularization = regularization
@@ -165,7 +165,7 @@ def compute_plan(a, b, cost, regularization=0.0, labels=None, class_regularizati
             f"The transport plan misses the target by {missed:.1%} of the mass after "
             f"{MOST_ITERATIONS} iterations; raise regularization={regularization!r}.",
             ConvergenceWarning,
-            stacklevel=6,
+            stacklevel=5,
         )
     return plan
 

@@ -36,7 +36,9 @@ class TransferComponentAnalysis(BaseAlignment):
         Number of components. "auto": 20, or half of the columns if there are fewer than 40.
 
     kernel : {"linear", "rbf"}, default="linear"
-        Kernel of the rows.
+        Kernel of the rows. Means of linear components can be made equal however far apart the
+        domains are; rows that are far apart are all alike to the rbf kernel, so that there the
+        domains should overlap.
 
     gamma : float > 0 or None, default=None
         Of ``exp(-gamma * distance ** 2)``. None: one over the median squared distance.
