@@ -6,8 +6,8 @@ and predicts all rows of the target, whose labels are not used: accuracy in perc
 ``--protocol domain``, which most papers follow, columns are then standardised in each domain by
 its own mean and scale, before any method, "none" included, gets them. With ``--protocol pooled``
 they are standardised over both domains together, which leaves the difference of the domains to
-the methods. The parameters are the defaults of the library, one set for all pairs. Takes one
-minute on one core.
+the methods. The parameters are the defaults of the library, one set for all pairs. Takes half a
+minute on one core with nearest neighbours, the default, and two with ``--learner logistic``.
 
     OMP_NUM_THREADS=1 python benchmarks/alignment_quality.py --data ../shared/data
 """
@@ -43,7 +43,7 @@ METHODS = {
 }
 LEARNERS = {
     "1-NN": KNeighborsClassifier(1),
-    "logistic": LogisticRegression(C=0.01, max_iter=300),
+    "logistic": LogisticRegression(C=0.01, max_iter=2000),
 }
 
 
@@ -109,6 +109,9 @@ def measure(alignment, learner, X_source, y_source, X_target, y_target):
     if alignment is not None:
         alignment.set_params(source=SourceDomain(X_source, y_source)).fit(X_target)
         X_source, X_target = alignment.transform_source(), alignment.transform(X_target)
+    # One scale for all columns: the penalty of a logistic regression means the same for all methods.
+    scale = np.sqrt(np.mean(X_source**2))
+    X_source, X_target = X_source / scale, X_target / scale
     return 100 * learner.fit(X_source, y_source).score(X_target, y_target)
 
 

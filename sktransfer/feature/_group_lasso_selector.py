@@ -95,9 +95,9 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sktransfer import FeatureTransferTransformer, GroupLassoSelector, load_backbone
+    >>> from sktransfer import FeatureTransferTransformer, GroupLassoSelector
     >>> X, y = load_digits(return_X_y=True)
-    >>> layers = ["penultimate", *load_backbone("glyphs").layer_names[:4]]
+    >>> layers = ["stem", "stage1", "stage2", "stage3", "penultimate"]
     >>> classifier = make_pipeline(
     ...     FeatureTransferTransformer("glyphs", layers=layers, image_shape=(8, 8)),
     ...     GroupLassoSelector(0.25),
