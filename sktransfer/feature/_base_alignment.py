@@ -169,7 +169,7 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
                 f"Got source of type {type(self.source).__name__}, but expected a SourceDomain; "
                 "write source=SourceDomain(X_source, y_source)."
             )
-        elif self.source.X.ndim != 2 if hasattr(self.source.X, "ndim") else False:
+        elif len(self.source.X.shape) != 2:
             raise ValueError(
                 f"Got source={self.source!r}, but expected a table; align features of images, "
                 "such as those of FeatureTransferTransformer, or reshape them to rows."

@@ -53,7 +53,7 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
         columns. Each block is divided by one number, so that within it columns that vary more
         count more. None: each column is a block of its own.
 
-    tol : float > 0, default=1e-4
+    tol : float > 0, default=1e-3
         How exactly the head is fitted, relative to the largest gradient at the start.
 
     Attributes
@@ -114,7 +114,7 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
         alpha=0.05,
         task="auto",
         block_sizes=None,
-        tol=1e-4,
+        tol=1e-3,
     ):
         self.n_features_to_select = n_features_to_select
         self.alpha = alpha

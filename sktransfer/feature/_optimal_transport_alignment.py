@@ -149,17 +149,17 @@ def compute_plan(a, b, cost, regularization=0.0, labels=None, class_regularizati
     -------
     plan : float64 array of shape (n_source, n_target)
     """
-    ot = _import_pot()
+    pot = _import_pot()
     if not regularization:
-        return ot.emd(a, b, cost, numItermax=10_000_000)
-    plan, prices, missed = _sinkhorn(ot, a, b, cost, regularization)
+        return pot.emd(a, b, cost, numItermax=10_000_000)
+    plan, prices, missed = _sinkhorn(pot, a, b, cost, regularization)
     # The penalty is concave: each round replaces it by its tangent at the last plan.
     members = None if labels is None else np.eye(labels.max() + 1)[labels]
     for _ in range(0 if labels is None else ROUNDS):
         share = members.T @ plan / b
         slope = 0.5 / np.sqrt(share + FLOOR)
         penalized = cost + class_regularization * slope[labels]
-        plan, prices, missed = _sinkhorn(ot, a, b, penalized, regularization, prices)
+        plan, prices, missed = _sinkhorn(pot, a, b, penalized, regularization, prices)
     if missed > LARGEST_MISS:
         warnings.warn(
             f"The transport plan misses the target by {missed:.1%} of the mass after "
@@ -170,7 +170,7 @@ def compute_plan(a, b, cost, regularization=0.0, labels=None, class_regularizati
     return plan
 
 
-def _sinkhorn(ot, a, b, cost, regularization, prices=0.0):
+def _sinkhorn(pot, a, b, cost, regularization, prices=0.0):
     """Return the plan, its prices, and the share of the mass that is in the wrong place.
 
     Prices are one number a target row, from which a similar problem may start: taking a number
@@ -188,11 +188,11 @@ def _sinkhorn(ot, a, b, cost, regularization, prices=0.0):
     reduced = cost - of_rows - prices
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it failed is seen below
-        plan, log = ot.bregman.sinkhorn_knopp(a, b, reduced, regularization, **options)
+        plan, log = pot.bregman.sinkhorn_knopp(a, b, reduced, regularization, **options)
         log_v = np.log(log["v"])
     if not _miss(plan, b) <= LARGEST_MISS:
         # Several times slower, and nothing under- or overflows.
-        plan, log = ot.bregman.sinkhorn_log(a, b, reduced, regularization, **options)
+        plan, log = pot.bregman.sinkhorn_log(a, b, reduced, regularization, **options)
         log_v = log["log_v"]
     return plan, prices + regularization * log_v, _miss(plan, b)
 
@@ -204,10 +204,10 @@ def _miss(plan, b):
 
 def _import_pot():
     try:
-        import ot
+        import ot as pot  # codespell:ignore ot
     except ImportError as error:
         raise ImportError(
             "OptimalTransportAlignment needs the library POT; install it with: "
             'pip install "sktransfer[alignment]"'
         ) from error
-    return ot
+    return pot

@@ -25,7 +25,8 @@ class TransferComponentAnalysis(BaseAlignment):
         \max_W \operatorname{tr}(W^\top K H K W)
         \quad\text{with}\quad W^\top (K L K + \mu I) W = I
 
-    K is the kernel matrix of the rows of both domains, H centres, and L gives the discrepancy.
+    K is the kernel matrix of the rows of both domains, H centres, and L gives the discrepancy. The
+    components K W are centred between the means of the domains.
 
     Parameters
     ----------
@@ -154,9 +155,11 @@ class TransferComponentAnalysis(BaseAlignment):
         )
         self.n_components_ = directions.shape[1]
         self._projection = self._projection @ directions
+        components = self._compute_features(Z)
+        self._center = np.abs(difference) @ components / 2
 
     def _map_source(self, X):
-        return self._compute_features(self._scale(X))
+        return self._compute_features(self._scale(X)) - self._center
 
     _map_target = _map_source
 

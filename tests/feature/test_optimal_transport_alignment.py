@@ -120,7 +120,7 @@ def test_a_plan_that_is_not_found_is_told(monkeypatch):
 
 
 def test_without_pot(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ot", None)
+    monkeypatch.setitem(sys.modules, "ot", None)  # codespell:ignore ot
     alignment = OptimalTransportAlignment(SourceDomain(np.eye(3)))
     with pytest.raises(ImportError, match=r'pip install "sktransfer\[alignment\]"'):
         alignment.fit(np.eye(3))
