@@ -7,7 +7,14 @@ if TYPE_CHECKING:
     from sktransfer.backbones import Backbone, load_backbone
     from sktransfer.domain import SourceDomain
     from sktransfer.exceptions import LowOverlapWarning, NegativeTransferWarning
-    from sktransfer.feature import FeatureTransferTransformer
+    from sktransfer.feature import (
+        CorrelationAlignment,
+        FeatureTransferTransformer,
+        GroupLassoSelector,
+        OptimalTransportAlignment,
+        SubspaceAlignment,
+        TransferComponentAnalysis,
+    )
     from sktransfer.instance import (
         DomainClassifierWeighting,
         InstanceTransferClassifier,
@@ -19,15 +26,20 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Backbone",
+    "CorrelationAlignment",
     "DomainClassifierWeighting",
     "FeatureTransferTransformer",
+    "GroupLassoSelector",
     "InstanceTransferClassifier",
     "InstanceWeightingSampler",
     "LowOverlapWarning",
     "NegativeTransferWarning",
+    "OptimalTransportAlignment",
     "ParameterTransferClassifier",
     "ParameterTransferRegressor",
     "SourceDomain",
+    "SubspaceAlignment",
+    "TransferComponentAnalysis",
     "load_backbone",
 ]
 
@@ -35,15 +47,20 @@ __all__ = [
 # public name goes here, above in `__all__`, and in the imports that type checkers read.
 _MODULE_OF = {
     "Backbone": "backbones",
+    "CorrelationAlignment": "feature",
     "DomainClassifierWeighting": "instance",
     "FeatureTransferTransformer": "feature",
+    "GroupLassoSelector": "feature",
     "InstanceTransferClassifier": "instance",
     "InstanceWeightingSampler": "instance",
     "LowOverlapWarning": "exceptions",
     "NegativeTransferWarning": "exceptions",
+    "OptimalTransportAlignment": "feature",
     "ParameterTransferClassifier": "parameter",
     "ParameterTransferRegressor": "parameter",
     "SourceDomain": "domain",
+    "SubspaceAlignment": "feature",
+    "TransferComponentAnalysis": "feature",
     "load_backbone": "backbones",
 }
 

@@ -4,19 +4,29 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sktransfer import (
+    CorrelationAlignment,
     FeatureTransferTransformer,
+    GroupLassoSelector,
     InstanceTransferClassifier,
     InstanceWeightingSampler,
+    OptimalTransportAlignment,
     ParameterTransferClassifier,
     ParameterTransferRegressor,
+    SubspaceAlignment,
+    TransferComponentAnalysis,
 )
 
 ESTIMATORS = [
+    CorrelationAlignment(),
     FeatureTransferTransformer(),
+    GroupLassoSelector(),
     InstanceTransferClassifier(),
     InstanceWeightingSampler(),
+    OptimalTransportAlignment(),
     ParameterTransferClassifier(),
     ParameterTransferRegressor(),
+    SubspaceAlignment(),
+    TransferComponentAnalysis(),
 ]
 
 _CROSS_VALIDATED = {

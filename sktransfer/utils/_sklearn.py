@@ -5,6 +5,7 @@ import copy
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._set_output import _get_output_config as get_output_config
+from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
@@ -14,6 +15,7 @@ __all__ = [
     "clone_sharing",
     "get_output_config",
     "safe_indexing",
+    "wrap_in_container",
 ]
 
 
@@ -35,3 +37,11 @@ def clone_sharing(estimator, shared):
     if hasattr(estimator, "_skl_callbacks"):
         cloned._skl_callbacks = estimator._skl_callbacks
     return cloned
+
+
+def wrap_in_container(rows, original, estimator):
+    """Return rows in the container that ``set_output`` asks for, as ``transform`` does by itself.
+
+    A frame takes the index of ``original``, the rows before.
+    """
+    return _wrap_data_with_container("transform", rows, original, estimator)
