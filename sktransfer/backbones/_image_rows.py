@@ -406,11 +406,11 @@ def _is_image(value):
 def _is_labelled(value):
     """Tell whether a value is a pair of pixels and a label."""
     is_pair = isinstance(value, tuple) and len(value) == 2
-    return is_pair and (_is_pil(value[0]) or _is_pixels(value[0])) and np.ndim(value[1]) == 0
+    return is_pair and (_is_pil(value[0]) or _is_pixels(value[0])) and not _is_image(value[1])
 
 
 def _is_absent(value):
-    return not _is_image(value) and np.ndim(value) == 0 and is_missing(value)
+    return not (_is_image(value) or hasattr(value, "__len__")) and is_missing(value)
 
 
 def _is_pil(value):
