@@ -1,6 +1,11 @@
-"""Warnings of sktransfer: where transfer goes on, but may not be worth it."""
+"""Warnings and errors of sktransfer: mostly where transfer goes on, but may not be worth it."""
 
-__all__ = ["LowOverlapWarning", "NegativeTransferWarning"]
+__all__ = [
+    "LowOverlapWarning",
+    "MissingImageError",
+    "NegativeTransferWarning",
+    "UnreadableImageError",
+]
 
 
 class LowOverlapWarning(UserWarning):
@@ -13,3 +18,11 @@ class LowOverlapWarning(UserWarning):
 
 class NegativeTransferWarning(UserWarning):
     """Transfer was compared with not transferring on held-out target rows, and lost."""
+
+
+class UnreadableImageError(ValueError):
+    """An image among the rows cannot be read: it is damaged, or no image."""
+
+
+class MissingImageError(FileNotFoundError, UnreadableImageError):
+    """There is no file under the path of an image among the rows."""

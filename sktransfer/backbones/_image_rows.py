@@ -24,6 +24,7 @@ from sktransfer.backbones._image_file import (
     quiet_pillow,
     to_array,
 )
+from sktransfer.exceptions import MissingImageError, UnreadableImageError
 from sktransfer.utils._validation import is_missing
 
 _FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)
@@ -31,14 +32,6 @@ _FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)
 _NAMED = 3
 # An image that the user holds may stand in several rows, and is loaded by one thread at a time.
 _LOADING = threading.Lock()
-
-
-class UnreadableImage(ValueError):
-    """An image cannot be read."""
-
-
-class MissingImage(FileNotFoundError, UnreadableImage):
-    """There is no file of this name."""
 
 
 class _WrongType(TypeError):
@@ -186,7 +179,7 @@ class ImageRows:
         try:
             with self._explaining(row):
                 digest = _digest_image(self._get(self._numbers[row]))
-        except UnreadableImage:
+        except UnreadableImageError:
             if self.on_error == "raise":
                 raise
             return uuid.uuid4().bytes
@@ -232,7 +225,9 @@ class ImageRows:
         except (_WrongType, ImportError, MemoryError):
             raise
         except Exception as error:
-            kind = MissingImage if isinstance(error, FileNotFoundError) else UnreadableImage
+            kind = (
+                MissingImageError if isinstance(error, FileNotFoundError) else UnreadableImageError
+            )
             raise kind(
                 f"Got X with an image that cannot be read in {self.describe(row)}: "
                 f"{_reason(error)}."
@@ -271,7 +266,7 @@ class Reading:
     def _try(self, row):
         try:
             return self._read(row, self.network_input)
-        except UnreadableImage:
+        except UnreadableImageError:
             if self.rows.on_error == "raise":
                 raise
             return None

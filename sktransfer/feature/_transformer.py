@@ -7,10 +7,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktransfer.backbones._activations import cache_key, compute_activations, wants_cache
 from sktransfer.backbones._cache import ROW_CACHE, CacheInfo
-from sktransfer.backbones._image_rows import ImageRows, UnreadableImage
+from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
+from sktransfer.exceptions import UnreadableImageError
 from sktransfer.utils._sklearn import check_feature_names_in
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._torch import resolve_device
@@ -231,7 +232,7 @@ class FeatureTransferTransformer(TransformerMixin, BaseNetworkEstimator):
         for i in range(len(rows)):
             try:
                 return self._compute_blocks(rows[i : i + 1])
-            except UnreadableImage as error:
+            except UnreadableImageError as error:
                 last = error
         raise ValueError(f"Got X with no image that can be read. {last}") from last
 
