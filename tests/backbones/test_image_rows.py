@@ -202,6 +202,14 @@ def test_rows_are_looked_up_like_those_of_an_array(files):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(rows)).prepare(RGB), prepared)
 
 
+def test_threads_are_those_of_the_estimator_or_else_of_the_rows(files):
+    rows = ImageRows(files, n_jobs=3)
+    assert as_image_rows(rows).n_jobs == 3
+    assert as_image_rows(rows, n_jobs=2, on_error="nan").n_jobs == 2
+    assert rows.n_jobs == 3
+    assert rows.on_error == "raise"
+
+
 # Sizes
 
 
