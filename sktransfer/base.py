@@ -156,6 +156,9 @@ def _plain_container(X):
                 f"Got X with rows of the shapes {sorted(shapes)[:4]}, but expected one shape; "
                 "resize images first."
             )
+        if len(X) and getattr(X[0], "ndim", 0) > 1:
+            # One by one, so that images of bytes stay bytes.
+            X = np.stack([np.asarray(_plain_container(row)) for row in X])
     columns = getattr(X, "columns", None)
     if columns is not None and len(set(columns)) < len(columns):
         repeated = sorted({str(c) for c in columns if list(columns).count(c) > 1})

@@ -1,10 +1,12 @@
-"""Warnings of sktransfer: where transfer goes on, but may not be worth it."""
+"""Warnings and errors of sktransfer: mostly where transfer goes on, but may not be worth it."""
 
 __all__ = [
     "ChannelConversionWarning",
     "LowOverlapWarning",
+    "MissingImageError",
     "NegativeTransferWarning",
     "RowCacheWarning",
+    "UnreadableImageError",
 ]
 
 
@@ -33,3 +35,11 @@ class RowCacheWarning(UserWarning):
     Because a file or folder cannot be used, or because the network gives a row other activations
     in another pass.
     """
+
+
+class UnreadableImageError(ValueError):
+    """An image among the rows cannot be read: it is damaged, or no image."""
+
+
+class MissingImageError(FileNotFoundError, UnreadableImageError):
+    """There is no file under the path of an image among the rows."""

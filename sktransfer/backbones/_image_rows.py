@@ -4,11 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import contextvars
-import hashlib
 import math
-import os
-import sys
-import threading
 import uuid
 import warnings
 
@@ -16,40 +12,31 @@ import joblib
 import numpy as np
 import torch
 
-from sktransfer.backbones._channels import convert_channels, put_on_white
-from sktransfer.backbones._image_file import (
-    decode_file,
-    find_orientation,
-    import_pillow,
-    quiet_pillow,
-    to_array,
+from sktransfer.backbones._channels import convert_channels
+from sktransfer.backbones._image_file import quiet_pillow
+from sktransfer.backbones._image_items import (
+    WrongTypeError,
+    digest_image,
+    explain,
+    is_absent,
+    is_image,
+    is_labelled,
+    is_pixels,
+    name_image,
+    read_pixels,
 )
-from sktransfer.utils._validation import is_missing
+from sktransfer.exceptions import MissingImageError, UnreadableImageError
 
-_FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)
 # Failed rows that a warning names.
 _NAMED = 3
-# An image that the user holds may stand in several rows, and is loaded by one thread at a time.
-_LOADING = threading.Lock()
-
-
-class UnreadableImage(ValueError):
-    """An image cannot be read."""
-
-
-class MissingImage(FileNotFoundError, UnreadableImage):
-    """There is no file of this name."""
-
-
-class _WrongType(TypeError):
-    """What should be an image is something else."""
 
 
 class ImageRows:
     """Images, one per row, each read when it is needed and not kept.
 
     Estimators make these of what they are given. Made by hand, it is an X that scikit-learn can
-    split where it cannot split the original, such as a `torch.utils.data.Dataset`.
+    split where it cannot split the original, such as a `torch.utils.data.Dataset`, and one that
+    says in how many threads to read, where an estimator does not.
 
     Parameters
     ----------
@@ -102,7 +89,8 @@ class ImageRows:
         return f"ImageRows({len(self)} images)"
 
     def with_options(self, *, n_jobs, on_error):
-        """Return the same rows, read in another way."""
+        """Return the same rows, read in another way; of None, in as many threads as before."""
+        n_jobs = self.n_jobs if n_jobs is None else n_jobs
         seen = None if self._seen is None else {}
         return self._replace(n_jobs=n_jobs, on_error=on_error, _seen=seen)
 
@@ -120,7 +108,7 @@ class ImageRows:
         for i in range(len(rows)):
             try:
                 rows[i : i + 1].prepare(network_input)
-            except UnreadableImage as error:
+            except UnreadableImageError as error:
                 last = error
             else:
                 return rows[i : i + 1]
@@ -168,7 +156,7 @@ class ImageRows:
     def describe(self, row):
         """Return how messages call a row, such as "row 3 ('cat.jpg')"."""
         number = self._numbers[row]
-        name = None if _is_dataset(self._images) else _name(self._images[number])
+        name = None if _is_dataset(self._images) else name_image(self._images[number])
         return f"row {number}" if name is None else f"row {number} ({name})"
 
     def warn_of_unread(self, unread):
@@ -205,8 +193,8 @@ class ImageRows:
     def _digest(self, row):
         try:
             with self._explaining(row):
-                digest = _digest_image(self._get(self._numbers[row]))
-        except UnreadableImage:
+                digest = digest_image(self._get(self._numbers[row]))
+        except UnreadableImageError:
             if self.on_error == "raise":
                 raise
             return uuid.uuid4().bytes
@@ -224,7 +212,7 @@ class ImageRows:
         """Return one image at its final size, (1, channels, height, width)."""
         with self._explaining(row):
             image = self._get(self._numbers[row])
-            pixels = _read_pixels(image, network_input)
+            pixels = read_pixels(image, network_input)
         self._check_unchanged(row, image)
         try:
             if network_input.channels:
@@ -238,7 +226,7 @@ class ImageRows:
     def _check_unchanged(self, row, image):
         """Raise if a Dataset gave another image when the row cache was asked for this row."""
         seen = (self._seen or {}).get(self._numbers[row])
-        if seen is not None and _digest_image(image) != seen:
+        if seen is not None and digest_image(image) != seen:
             raise ValueError(
                 f"Got a Dataset that gives another image each time for {self.describe(row)}, but "
                 "expected the same; leave random transforms out, or pass cache=False."
@@ -249,13 +237,15 @@ class ImageRows:
         """Name the row and its file in whatever is raised."""
         try:
             yield
-        except (_WrongType, ImportError, MemoryError):
+        except (WrongTypeError, ImportError, MemoryError):
             raise
         except Exception as error:
-            kind = MissingImage if isinstance(error, FileNotFoundError) else UnreadableImage
+            kind = (
+                MissingImageError if isinstance(error, FileNotFoundError) else UnreadableImageError
+            )
             raise kind(
                 f"Got X with an image that cannot be read in {self.describe(row)}: "
-                f"{_reason(error)}."
+                f"{explain(error)}."
             ) from error
 
 
@@ -291,7 +281,7 @@ class Reading:
     def _try(self, row):
         try:
             return self._read(row, self.network_input)
-        except UnreadableImage:
+        except UnreadableImageError:
             if self.rows.on_error == "raise":
                 raise
             return None
@@ -397,21 +387,21 @@ def _find_images(values):
     """Return the images among values, or None if these are not images to be read one by one."""
     if values is None:
         return None
-    first = next((value for value in values if not _is_absent(value)), None)
+    first = next((value for value in values if not is_absent(value)), None)
     if first is None:
         return None
-    if _is_labelled(first):
+    if is_labelled(first):
         # Items of a Dataset, of which scikit-learn made a list.
         values, first = [value[0] for value in values], first[0]
-    elif _is_pixels(first) and isinstance(values, list | tuple):
-        alike = all(_is_pixels(v) and tuple(v.shape) == tuple(first.shape) for v in values)
+    elif is_pixels(first) and isinstance(values, list | tuple):
+        alike = all(is_pixels(v) and tuple(v.shape) == tuple(first.shape) for v in values)
         return None if alike else _check_types(values)
-    return _check_types(values) if _is_image(first) else None
+    return _check_types(values) if is_image(first) else None
 
 
 def _check_types(images):
     for row, image in enumerate(images):
-        if not (_is_image(image) or _is_absent(image)):
+        if not (is_image(image) or is_absent(image)):
             raise TypeError(
                 f"Got X with {image!r} in row {row}, but expected an image: a path, the bytes of a "
                 "file, a PIL image or an array (height, width), or with channels."
@@ -419,127 +409,8 @@ def _check_types(images):
     return images
 
 
-def _is_image(value):
-    return isinstance(value, _FILE_TYPES) or _is_pil(value) or _is_pixels(value)
-
-
-def _is_labelled(value):
-    """Tell whether a value is a pair of pixels and a label."""
-    is_pair = isinstance(value, tuple) and len(value) == 2
-    return is_pair and (_is_pil(value[0]) or _is_pixels(value[0])) and np.ndim(value[1]) == 0
-
-
-def _is_absent(value):
-    return not _is_image(value) and np.ndim(value) == 0 and is_missing(value)
-
-
-def _is_pil(value):
-    # Whoever has one has imported Pillow.
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(value, pillow.Image)
-
-
-def _is_pixels(value):
-    return isinstance(value, np.ndarray | torch.Tensor) and value.ndim in (2, 3)
-
-
 def _to_object_array(images):
     array = np.empty(len(images), dtype=object)
     for i, image in enumerate(images):
         array[i] = image
     return array
-
-
-def _name(image):
-    if isinstance(image, str | os.PathLike):
-        return repr(os.fspath(image))
-    return repr(image.filename) if getattr(image, "filename", None) else None
-
-
-def _reason(error):
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder"
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def _read_file(file):
-    if not isinstance(file, str | os.PathLike):
-        return bytes(file)
-    if os.path.isdir(file):
-        raise IsADirectoryError(file)
-    with open(file, "rb") as opened:
-        return opened.read()
-
-
-def _read_pixels(image, network_input):
-    """Return an image as an array (channels, height, width) of its own number of channels."""
-    if _is_pixels(image):
-        return network_input.lay_out(_to_plain_array(image)[np.newaxis])[0]
-    if isinstance(image, _FILE_TYPES):
-        pixels = decode_file(_read_file(image))
-    elif _is_pil(image):
-        _load(image)
-        pixels = to_array(image)
-    else:
-        _refuse(image)
-    pixels = np.moveaxis(pixels, -1, 0)
-    # A network that does not say how many channels it takes is not expected to take alpha.
-    return put_on_white(pixels) if not network_input.channels and len(pixels) in (2, 4) else pixels
-
-
-def _load(image):
-    with _LOADING:
-        image.load()
-        find_orientation(image)
-
-
-def _refuse(image):
-    if _is_absent(image):
-        raise ValueError("it is missing")
-    raise _WrongType(
-        f"Got an image of type {type(image).__name__}, but expected a path, the bytes of a file, a "
-        "PIL image, an array or a tensor (height, width), or with channels."
-    )
-
-
-def _to_plain_array(image):
-    if isinstance(image, torch.Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.is_floating_point() else image).numpy()
-    if image.dtype == bool or image.dtype.kind == "f":
-        image = image.astype(np.float32, copy=False)
-    if image.dtype not in (np.uint8, np.float32):
-        raise ValueError(
-            f"its dtype is {image.dtype}; expected uint8, or floats of the scale that the network "
-            "takes"
-        )
-    if image.size == 0:
-        raise ValueError(f"it has no pixels, but the shape {image.shape}")
-    if image.dtype == np.float32 and not np.isfinite(image).all():
-        raise ValueError("it holds NaN or infinity")
-    return image
-
-
-def _digest_image(image):
-    """Return a digest of an image, salted by its kind."""
-    if isinstance(image, _FILE_TYPES):
-        return _digest("file", _read_file(image))
-    if _is_pixels(image):
-        pixels = np.ascontiguousarray(_to_plain_array(image))
-        return _digest(f"array|{pixels.dtype.str}|{pixels.shape}", pixels)
-    if _is_pil(image):
-        import_pillow()
-        _load(image)
-        # What decides how the pixels are seen.
-        seen = (image.mode, image.size, find_orientation(image), image.info.get("transparency"))
-        palette = image.getpalette("RGBA") if image.mode in ("P", "PA") else None
-        return _digest(f"pil|{seen}|{palette}", image.tobytes())
-    return _refuse(image)
-
-
-def _digest(kind, content):
-    digest = hashlib.blake2b(kind.encode() + b"|", digest_size=16)
-    digest.update(content)
-    return digest.digest()
