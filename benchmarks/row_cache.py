@@ -115,12 +115,12 @@ def measure_store(n_rows=10_000):
     rng = np.random.default_rng(0)
     values = rng.random((n_rows, N_FEATURES)).astype(np.float32)
     digests = digest_rows(np.arange(n_rows)[:, None])
+    key = ("network", "layer", "auto", "float32")
     shuffled = [digests[i] for i in rng.permutation(n_rows)]
     print(f"{'3. rows per second':<24} {'stored':>10} {'looked up':>10} {'again':>10}")
     with tempfile.TemporaryDirectory() as folder:
         for name, cache_dir in (("memory", None), ("disk", folder)):
             clear_row_cache()
-            key = ("network", "layer", "auto", "float32")
             stored = take_wall_time(lambda c=cache_dir: Tiers(key, c).keep(digests, values))
             if cache_dir:
                 clear_row_cache()
@@ -148,18 +148,16 @@ def measure_disk():
     with tempfile.TemporaryDirectory() as folder:
         for step in ("written", "read"):
             command = [sys.executable, __file__, f"_{step}", folder]
-            print(
-                subprocess.run(command, check=True, capture_output=True, text=True).stdout, end=""
-            )
+            result = subprocess.run(command, check=True, capture_output=True, text=True)
+            print(result.stdout, end="")
 
 
 def use_disk(step, folder, n_rows=100_000):
     """Write, or read, in a process of its own."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, N_FEATURES), nn.ReLU(), nn.Linear(512, 9)
-        )
+        layers = [nn.Linear(64, N_FEATURES), nn.ReLU(), nn.Linear(N_FEATURES, 9)]
+        network = nn.Sequential(nn.Flatten(), *layers)
     transformer = FeatureTransferTransformer(network, batch_size=1024, cache_dir=folder)
     X = np.random.default_rng(0).integers(0, 255, (n_rows, 8, 8), dtype=np.uint8)
     transformer.fit(X[:2])

@@ -392,11 +392,13 @@ class _Forward:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, IndexError, TypeError) as error:
+            is_cast = inputs.dtype != torch.float32
             raise ValueError(
                 f"Got X with {self._describe_rows()}, which reached the network of "
                 f"{self.backbone!r} as a batch of shape {tuple(inputs.shape)}, and it failed: "
                 f"{error}. Expected rows that it takes; image_shape=... or "
                 "Backbone(module, input=NetworkInput(channels=...)) say how to read them."
+                + (f" Or it cannot compute in {inputs.dtype}; use precision='float32'." * is_cast)
             ) from error
 
     def _describe_rows(self):

@@ -149,6 +149,20 @@ def test_bfloat16_is_near_and_kept_apart(small_network, tensors_of):
 PRECISIONS = ("float32", "bfloat16")
 
 
+class OnlyFloat32(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 3)
+
+    def forward(self, rows):
+        return self.fc(rows + torch.ones(1, 4))
+
+
+def test_a_network_that_cannot_compute_in_bfloat16_is_named():
+    with pytest.raises(ValueError, match="cannot compute in torch.bfloat16; use precision='float"):
+        compute_activations(Backbone(OnlyFloat32()), rng.random((5, 4)), precision="bfloat16")
+
+
 def test_rows_of_several_shapes(small_network):
     backbone = Backbone(small_network)
     larger = rng.random((5, 10, 10)).astype(np.float32)

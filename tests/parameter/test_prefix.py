@@ -118,6 +118,25 @@ def test_frozen_blocks_run_once_per_row_over_folds_and_candidates(network, few):
 
 
 @pytest.mark.parametrize("kind", [ParameterTransferClassifier, ParameterTransferRegressor])
+def test_frozen_blocks_run_once_per_row_in_all_processes(network, few, kind, tmp_path):
+    X, y = few
+    backbone = Backbone(network)
+    parameters = make_classifier(backbone, trainable=1, cache_dir=tmp_path).get_params()
+    parameters = {k: v for k, v in parameters.items() if k != "class_weight"}
+    first = kind(**parameters).fit(X, y)
+    assert count_rows() == 40
+    # As in another process.
+    clear_row_cache()
+    second = kind(**parameters).fit(X, y)
+    frozen = kind(**{**parameters, "strategy": "frozen"}).fit(X, y)
+    frozen.predict(X)
+    assert count_rows() == 0
+    np.testing.assert_allclose(second.predict(X), first.predict(X), rtol=1e-4)
+    with pytest.raises(TypeError, match="Got cache_dir=1, but expected the path of a folder"):
+        kind(**{**parameters, "cache_dir": 1}).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [ParameterTransferClassifier, ParameterTransferRegressor])
 @pytest.mark.parametrize("trainable", [1, ("fc1", "block2"), ("norm2",)])
 def test_the_cache_does_not_change_what_is_learned(network, few, kind, trainable):
     X, y = few
