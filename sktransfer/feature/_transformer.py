@@ -388,10 +388,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     def _find_dtype(self, X):
         """Return the type of the features, None if they are a frame of several."""
         blocks = [
-            np.empty((0, len(columns)), dtype=dtype)
+            np.zeros((1, len(columns)), dtype=dtype)
             for columns, dtype in zip(self._source.columns, self._source.dtypes, strict=True)
         ]
-        return getattr(self._join(safe_indexing(X, slice(0, 0)), blocks), "dtype", None)
+        return getattr(self._join(safe_indexing(X, slice(0, 1)), blocks), "dtype", None)
 
     def _scales(self):
         """Resolve ``scale_blocks="auto"``."""
