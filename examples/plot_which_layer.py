@@ -95,11 +95,12 @@ for backbone in ("glyphs", "random weights"):
         print(f"| {backbone + ', ' + layer:<31} |{cells}")
 
 # %%
-# The deeper, the better: letters are close to digits. What the network has learned shows from its
-# second stage on. Up to there the pixels are better, since pooling leaves 48 numbers of an image
-# that say which strokes are in it, and not where. Even with random weights the last layer is as
-# good as the pixels, since it keeps the four quadrants apart. For a source further away the curve
-# bends down before its end, and then ``GridSearchCV`` over ``layers`` finds the place.
+# The deeper, the better: letters are close to digits. In the first stage the pixels are about as
+# good or better, since pooling leaves 32 or 48 numbers of an image, which say what strokes are in
+# it and not where. From the second stage on the network is ahead, and most so where labels are few.
+# With random weights even the last layer, which keeps the four quadrants of the image apart, is
+# only as good as the pixels. The further away a source, the earlier the curve may bend down;
+# ``GridSearchCV`` over ``layers`` finds the place.
 
 # %%
 # Where the classes unfold
