@@ -365,21 +365,23 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 
     def _fit_scales(self, X, checked, context):
         """Fit the scales chunk by chunk; return the blocks unless X is mapped to memory."""
-        chunks = self._list_chunks(X) if isinstance(X, np.memmap) else [None]
-        moments, blocks = None, None
+        is_mapped = isinstance(X, np.memmap)
+        chunks = self._list_chunks(X) if is_mapped else [None]
+        n_rows = _count_rows(X if is_mapped else checked)
+        moments = blocks = None
         for rows in chunks:
             part = context.subcontext(task_name="rows")
             part.call_on_fit_task_begin(estimator=self)
             if rows is not None:
                 checked = self._source.check(self, X[rows], reset=False)
-            blocks = self._source.compute(checked, n_rows=_count_rows(X), verbose=self.verbose)
+            blocks = self._source.compute(checked, n_rows=n_rows, verbose=self.verbose)
             found = self._measure(checked, blocks)
             if moments is not None:
                 found = [one.add(other) for one, other in zip(moments, found, strict=True)]
             moments = found
             part.call_on_fit_task_end(estimator=self)
         self._set_scales(moments)
-        return None if isinstance(X, np.memmap) else blocks
+        return None if is_mapped else blocks
 
     def _list_chunks(self, X):
         return list_chunks(X, sum(map(len, self._source.columns)), self.batch_size)
