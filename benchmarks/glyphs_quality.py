@@ -57,7 +57,7 @@ def load_sets(data):
 def representations(train, test):
     """What stands before the logistic regression, for the training pool and the test rows."""
     replaced = FeatureTransferTransformer("glyphs")
-    concatenated = FeatureTransferTransformer("glyphs", mode="concat")
+    concatenated = FeatureTransferTransformer("glyphs", mode="concat", scale_blocks=False)
     train, test = (None if X is None else X / train.max() for X in (train, test))
     return {
         "pixels": [None if X is None else X.reshape(len(X), -1) for X in (train, test)],

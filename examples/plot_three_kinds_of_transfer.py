@@ -77,7 +77,8 @@ def make_methods(seed):
         ),
         "features concatenated": make_pipeline(
             FunctionTransformer(lambda images: images / 16),
-            FeatureTransferTransformer(glyphs, mode="concat"),
+            # Unscaled: pixels from 0 to 1 then have a small say beside the activations.
+            FeatureTransferTransformer(glyphs, mode="concat", scale_blocks=False),
             LogisticRegression(max_iter=2000),
         ),
         # Parameter transfer: a new head, the old layers frozen or moving ten times more slowly.

@@ -1,4 +1,7 @@
-"""scikit-learn's own checks, on every public estimator as constructed with its defaults."""
+"""scikit-learn's own checks, on every public estimator as constructed with its defaults.
+
+And with other parameters where these make fit do something else.
+"""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -19,6 +22,7 @@ from sktransfer import (
 ESTIMATORS = [
     CorrelationAlignment(),
     FeatureTransferTransformer(),
+    FeatureTransferTransformer(mode="concat"),
     GroupLassoSelector(),
     InstanceTransferClassifier(),
     InstanceWeightingSampler(),

@@ -394,11 +394,9 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         """Return the checked rows and their blocks, or None if these were not needed as a whole."""
         self._check_parameters()
         source = self._make_source()
-        chunks = [_dask.take_first_rows(X)] if _dask.is_dask(X) else self._list_parts(X)
-        has_parts = self._scales() and not _dask.is_dask(X)
-        context = self._init_callback_context(max_subtasks=len(chunks) if has_parts else 0)
+        context = self._init_callback_context(max_subtasks=None if self._scales() else 0)
         context.call_on_fit_task_begin(estimator=self)
-        checked = source.check(self, chunks[0], reset=True)
+        checked = source.check(self, self._take_first_rows(X), reset=True)
         source.prepare(checked if isinstance(checked, ImageRows) else _take(checked, _FEW))
         self._warn_of_many(source)
         self._source, self.backbone_, self.layers_ = source, source.backbone, source.layers
@@ -409,19 +407,28 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             shared = self._without_callbacks()
             self._set_scales(_dask.gather_moments(_compute_moments, shared, X))
         else:
-            blocks = self._fit_scales(X, chunks, checked, context)
+            blocks = self._fit_scales(X, checked, context)
         self._dtype = self._find_dtype(checked)
         context.call_on_fit_task_end(estimator=self)
         return checked, blocks
 
-    def _fit_scales(self, X, chunks, checked, context):
-        """Fit the scales chunk by chunk; return the blocks if there was one chunk only."""
-        moments, n_rows = None, _count_rows(X)
-        for i, chunk in enumerate(chunks):
+    def _take_first_rows(self, X):
+        """Return X, or its first chunk where it is not to be loaded as a whole."""
+        if _dask.is_dask(X):
+            return _dask.take_first_rows(X)
+        return X[list_chunks(X, 1, self._rows_of_a_pass)[0]] if isinstance(X, np.memmap) else X
+
+    def _fit_scales(self, X, checked, context):
+        """Fit the scales chunk by chunk; return the blocks unless X is mapped to memory."""
+        is_mapped = isinstance(X, np.memmap)
+        chunks = self._list_chunks(X) if is_mapped else [None]
+        n_rows = _count_rows(X if is_mapped else checked)
+        moments = blocks = None
+        for rows in chunks:
             part = context.subcontext(task_name="rows")
             part.call_on_fit_task_begin(estimator=self)
-            if i:
-                checked = self._source.check(self, chunk, reset=False)
+            if rows is not None:
+                checked = self._source.check(self, X[rows], reset=False)
             blocks = self._source.compute(checked, n_rows=n_rows, verbose=self.verbose)
             found = self._measure(checked, blocks)
             if moments is not None:
@@ -429,7 +436,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             moments = found
             part.call_on_fit_task_end(estimator=self)
         self._set_scales(moments)
-        return blocks if len(chunks) == 1 else None
+        return None if is_mapped else blocks
+
+    def _list_chunks(self, X):
+        return list_chunks(X, sum(map(len, self._source.columns)), self._rows_of_a_pass)
 
     def _measure(self, X, blocks):
         """Return the moments of each block, of the input first for concat."""
@@ -443,10 +453,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     def _find_dtype(self, X):
         """Return the type of the features, None if they are a frame of several."""
         blocks = [
-            np.empty((0, len(columns)), dtype=dtype)
+            np.zeros((1, len(columns)), dtype=dtype)
             for columns, dtype in zip(self._source.columns, self._source.dtypes, strict=True)
         ]
-        return getattr(self._join(_take(X, 0), blocks), "dtype", None)
+        return getattr(self._join(_take(X, 1), blocks), "dtype", None)
 
     def _scales(self):
         """Resolve ``scale_blocks="auto"``."""
@@ -455,12 +465,6 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     @property
     def _rows_of_a_pass(self):
         return 1 if self.batch_size == "auto" else self.batch_size
-
-    def _list_parts(self, X):
-        """Return X in chunks if it is mapped to memory, which is not loaded; else as it is."""
-        if not isinstance(X, np.memmap):
-            return [X]
-        return [X[rows] for rows in list_chunks(X, 1, self._rows_of_a_pass)]
 
     def _make_source(self):
         if is_estimator(self.backbone):
@@ -542,7 +546,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         """Fill the array that ``allocate`` makes from shape and dtype, and return it."""
         X = np.asarray(X) if isinstance(X, list | tuple) else X
         n_rows, result = _count_rows(X), None
-        chunks = list_chunks(X, sum(map(len, self._source.columns)), self._rows_of_a_pass)
+        chunks = self._list_chunks(X)
         name = getattr(self.backbone_, "name", type(self.backbone_).__name__)
         for rows in tqdm(chunks, desc=f"{name}: chunks", disable=not self.verbose):
             features = self._transform_rows(safe_indexing(X, rows), n_rows=n_rows)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,3 +169,21 @@ def test_a_bar_for_the_chunks(mapped, small_chunks, capsys):
     assert "toy: chunks: 100%" in capsys.readouterr().err
     transformer.transform(np.array(mapped()))
     assert "toy: activations: 100%" in capsys.readouterr().err
+
+
+def test_memory_for_a_few_chunks_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(_chunks, "_CHUNK_BYTES", 2**19)
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float64, (30_000, 64))
+    rows[:] = rng.normal(size=(1, 64))
+    rows[::2] *= 2
+    network = nn.Sequential(nn.Linear(64, 70), nn.ReLU())
+    transformer = FeatureTransferTransformer(network, mode="concat", batch_size=500)
+    tracemalloc.start()
+    try:
+        transformer.fit(rows)
+        features = transformer.transform_to_file(rows, tmp_path / "features.npy")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert features.shape == (30_000, 134)
+    assert peak < rows.nbytes / 2

@@ -282,3 +282,9 @@ def test_rows_of_another_width_than_in_fit():
 def test_calibrated_classifiers_are_estimators():
     calibrated = CalibratedClassifierCV(GaussianNB(), cv=2).fit(X, y)
     assert features_of(calibrated, "logits").transform(X).shape == (150, 3)
+
+
+def test_rows_as_lists():
+    rows = X[:20].tolist()
+    transformer = features_of(SOURCE, "logits", rows, mode="concat")
+    np.testing.assert_allclose(transformer.transform(rows), transformer.transform(X[:20]))
