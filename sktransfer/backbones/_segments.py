@@ -170,7 +170,7 @@ class SegmentFolder:
         self._salt = path.name.encode()
         self._by_width = {}
         self._segments, self._ignored = {}, set()
-        self._swept = False
+        self._swept, self._merges = False, True
         self._lock = threading.RLock()
 
     def refresh(self):
@@ -230,7 +230,7 @@ class SegmentFolder:
             try:
                 for index in indices:
                     small = [s for s in index.segments if s.nbytes < _MERGED_BELOW]
-                    if len(small) > _MERGED_FROM:
+                    if len(small) > _MERGED_FROM and self._merges:
                         self._merge(small)
             except OSError as error:
                 self._warn_of_memory(f"Cannot merge files in {str(self.path)!r} ({error})")
@@ -333,9 +333,12 @@ class SegmentFolder:
         self._write(digests, checksums, small[0].width, seconds, _iterate_blocks(kept))
         names = [name for name, segment in self._segments.items() if segment in small]
         for name in names:
-            # Where mapped files cannot be removed, they stay as duplicates.
-            with contextlib.suppress(OSError):
-                (self.path / name).unlink()
+            try:
+                (self.path / name).unlink(missing_ok=True)
+            except OSError:
+                # Some systems do not remove files that are mapped: these stay, as duplicates, and
+                # to merge them once more would only make another one.
+                self._merges = False
 
 
 def _iterate_blocks(kept):

@@ -252,6 +252,22 @@ def test_many_small_segments_become_one(tmp_path):
     check_all_there(tmp_path)
 
 
+def test_files_that_cannot_be_removed_are_merged_once(tmp_path, monkeypatch):
+    folder = write(tmp_path)
+    writer = SegmentFolder(folder)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "mapped")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(70):
+        writer.write(DIGESTS[:1], VALUES[:1], 0.5)
+    for _ in range(3):
+        writer.merge()
+    assert len(segments_in(folder)) == 1 + 70 + 1
+    check_all_there(tmp_path)
+
+
 def test_a_merge_leaves_changed_rows_behind(tmp_path):
     folder = write(tmp_path, slice(0, 1))
     flip_a_bit_at(-1)(segments_in(folder)[0])
