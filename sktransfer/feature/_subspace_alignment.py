@@ -53,6 +53,10 @@ class SubspaceAlignment(BaseAlignment):
     -----
     A domain without any direction, such as one row, takes the axes of the other.
 
+    Source rows shrink along axes of the target that are not among those of the source, and target
+    rows do not: made for learners that go by distances. Choose the penalty of a linear learner on
+    labelled target rows, not on the source.
+
     References
     ----------
     .. [1] Fernando, Habrard, Sebban and Tuytelaars, "Unsupervised visual domain adaptation using
