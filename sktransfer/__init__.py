@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sktransfer.backbones import Backbone, load_backbone
     from sktransfer.domain import SourceDomain
-    from sktransfer.exceptions import LowOverlapWarning, NegativeTransferWarning
+    from sktransfer.exceptions import (
+        ChannelConversionWarning,
+        LowOverlapWarning,
+        NegativeTransferWarning,
+        RowCacheWarning,
+    )
     from sktransfer.feature import (
         CorrelationAlignment,
         FeatureTransferTransformer,
@@ -26,6 +31,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Backbone",
+    "ChannelConversionWarning",
     "CorrelationAlignment",
     "DomainClassifierWeighting",
     "FeatureTransferTransformer",
@@ -37,6 +43,7 @@ __all__ = [
     "OptimalTransportAlignment",
     "ParameterTransferClassifier",
     "ParameterTransferRegressor",
+    "RowCacheWarning",
     "SourceDomain",
     "SubspaceAlignment",
     "TransferComponentAnalysis",
@@ -47,6 +54,7 @@ __all__ = [
 # public name goes here, above in `__all__`, and in the imports that type checkers read.
 _MODULE_OF = {
     "Backbone": "backbones",
+    "ChannelConversionWarning": "exceptions",
     "CorrelationAlignment": "feature",
     "DomainClassifierWeighting": "instance",
     "FeatureTransferTransformer": "feature",
@@ -58,6 +66,7 @@ _MODULE_OF = {
     "OptimalTransportAlignment": "feature",
     "ParameterTransferClassifier": "parameter",
     "ParameterTransferRegressor": "parameter",
+    "RowCacheWarning": "exceptions",
     "SourceDomain": "domain",
     "SubspaceAlignment": "feature",
     "TransferComponentAnalysis": "feature",
