@@ -38,8 +38,12 @@ class BaseNetworkEstimator(BaseEstimator):
         if not reset:
             check_is_fitted(self)
             shape = _row_shape(X)
-            if len(shape) > 1 and shape != self.input_shape_ and self._takes_any_size():
-                images = ImageRows(list(np.asarray(X)), **self._image_options())
+            if len(shape) in (2, 3) and shape != self.input_shape_ and self._takes_any_size():
+                X = np.asarray(X)
+                if self.input_shape_:
+                    self._check_kind(X.dtype)
+                X = X if X.dtype == np.uint8 else X.astype(np.float32)
+                images = ImageRows(list(X), **self._image_options())
                 return self._check_image_rows(images, X, y, reset=False)
             self._check_row_shape(shape)
         options = {"multi_output": True} if getattr(y, "ndim", 1) == 2 else {}
@@ -54,13 +58,18 @@ class BaseNetworkEstimator(BaseEstimator):
         if reset:
             self.input_shape_ = X.shape[1:]
             self._saw_bytes = X.dtype == np.uint8
-        elif self._saw_bytes != (X.dtype == np.uint8) and self._reads_images():
+        elif self._reads_images():
+            self._check_kind(X.dtype)
+        return X if y is None else (X, y)
+
+    def _check_kind(self, dtype):
+        """Raise if images of bytes follow others, or the other way round."""
+        if self._saw_bytes != (dtype == np.uint8):
             raise ValueError(
-                f"Got images of dtype {X.dtype}, but {type(self).__name__} was fitted on images "
+                f"Got images of dtype {dtype}, but {type(self).__name__} was fitted on images "
                 f"{'of dtype uint8' if self._saw_bytes else 'of another dtype than uint8'}; "
                 "expected the same, since only uint8 is divided by 255."
             )
-        return X if y is None else (X, y)
 
     def _check_image_rows(self, images, X, y, *, reset):
         """Return images that are read later, once it is known that they may follow those of fit."""
@@ -79,6 +88,12 @@ class BaseNetworkEstimator(BaseEstimator):
             raise ValueError(
                 f"Got X as images, but {type(self).__name__} was fitted on rows of shape "
                 f"{self.input_shape_}; expected the same."
+            )
+        is_numbers = isinstance(X, np.ndarray) and X.dtype.kind == "f"
+        if not reset and not self._saw_bytes and not is_numbers:
+            raise ValueError(
+                f"Got X as images, but {type(self).__name__} was fitted on arrays of another dtype "
+                "than uint8; expected such arrays, since bytes are divided by 255."
             )
         if reset or not self.input_shape_:
             # The column that stands for all kinds of containers; frames have its name.

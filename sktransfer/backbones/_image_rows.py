@@ -351,10 +351,10 @@ def as_image_rows(X, *, n_jobs=None, on_error="raise"):
     """
     if isinstance(X, ImageRows):
         return X.with_options(n_jobs=n_jobs, on_error=on_error)
-    if isinstance(X, torch.utils.data.IterableDataset):
+    if _is_dataset(X) and not (hasattr(X, "__len__") and hasattr(X, "__getitem__")):
         raise TypeError(
-            f"Got X={X!r}, an IterableDataset, but expected rows that can be looked up by number: "
-            "a Dataset with __len__ and __getitem__."
+            f"Got X={X!r}, a {type(X).__name__}, but expected rows that can be looked up by "
+            "number: a Dataset with __len__ and __getitem__."
         )
     if not _is_dataset(X):
         X = _find_images(_list_column(X))

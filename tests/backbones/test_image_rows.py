@@ -173,7 +173,7 @@ def test_datasets_that_do_not_fit():
         def __iter__(self):
             yield make_pixels()
 
-    with pytest.raises(TypeError, match="IterableDataset, but expected"):
+    with pytest.raises(TypeError, match="a Stream, but expected rows"):
         as_image_rows(Stream())
     with pytest.raises(TypeError, match="Got an image of type dict"):
         ImageRows(Pixels(2, lambda pixels, i: {"image": pixels}), on_error="nan").prepare(RGB)

@@ -153,6 +153,30 @@ def test_images_of_another_size_follow(backbone, paths, images):
             FeatureTransferTransformer(backbone).fit(paths).transform(X)
 
 
+def test_floats_of_any_scale_do_not_follow_bytes(backbone, paths, images):
+    one, other = images[0][np.newaxis], images[1][np.newaxis]
+    for before, after in [
+        (one, other * 1.0),
+        (one * 1.0, other),
+        (one / 255, paths[:1]),
+        (one / 255, np.array(paths)),
+    ]:
+        transformer = FeatureTransferTransformer(backbone).fit(before)
+        with pytest.raises(ValueError, match="divided by 255"):
+            transformer.transform(after)
+    np.testing.assert_allclose(
+        FeatureTransferTransformer(backbone).fit(one / 255).transform(other / 255),
+        FeatureTransferTransformer(backbone).fit(paths).transform(other / 255),
+    )
+    nested = (other / 255).tolist()
+    np.testing.assert_allclose(
+        FeatureTransferTransformer(backbone).fit(paths).transform(nested),
+        FeatureTransferTransformer(backbone).fit(paths).transform(other),
+        rtol=0.05,
+        atol=0.01,
+    )
+
+
 def test_images_of_another_size_do_not_follow_without_a_size(small_network, paths, images):
     transformer = FeatureTransferTransformer(small_network).fit(images[0][np.newaxis])
     with pytest.raises(ValueError, match=r"fitted on rows of shape \(8, 16\)|\(16, 8\)"):
