@@ -18,7 +18,8 @@ class FastNetworks:
     """The fast copies of one network, made when they are first needed.
 
     Of a network with BatchNorm behind convolutions, there is a second set of the weights of these
-    convolutions in memory; of one in bfloat16, a copy of half the size.
+    convolutions in memory, one for each of the last four sets of layers; of one in bfloat16, a copy
+    of half the size.
     """
 
     def __init__(self):
@@ -49,8 +50,13 @@ class FastNetworks:
         """
         base = self._base(network, forward)
         few = rows[:_N_WATCHED]
-        with PairRecorder(base) as recorder:
-            blocks = forward.send_batch(base, few)
+        try:
+            with PairRecorder(base) as recorder:
+                blocks = forward.send_batch(base, few)
+        except ValueError:
+            # Code that cannot be watched still runs; what is wrong with the rows shows again.
+            self._keep(forward, base)
+            return base, None, False
         pairs = recorder.list_pairs([str(layer) for layer in forward.layers])
         if not pairs:
             self._keep(forward, base)

@@ -218,6 +218,24 @@ def test_a_network_that_comes_out_otherwise_is_not_folded():
     assert count_folded(backbone) == 0
 
 
+def test_code_that_cannot_be_watched_runs_all_the_same():
+    class Unwatchable(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, images):
+            if torch._C._len_torch_dispatch_stack():
+                raise RuntimeError("not under a mode")
+            return self.norm(self.conv(images))
+
+    backbone = Backbone(randomise(Unwatchable()))
+    (expected,) = compute_activations(backbone, IMAGES, batch_size=40, cache=False)
+    (features,) = compute_activations(backbone, IMAGES, batch_size=8)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+    assert count_folded(backbone) == 0
+
+
 def test_volumes_and_series_are_folded_too():
     for dim, conv, norm in ((1, nn.Conv1d, nn.BatchNorm1d), (3, nn.Conv3d, nn.BatchNorm3d)):
         network = nn.Sequential(conv(2, 3, 3), norm(3)).eval().requires_grad_(False)
