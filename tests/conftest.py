@@ -105,9 +105,10 @@ def small_network(monkeypatch):
         network = SmallNetwork()
         network.norm.running_mean.normal_()
         network.norm.running_var.uniform_(0.5, 2)
-    # Rows that are sent to try the network would count; tests/backbones/test_trial.py is on these.
+    # Rows that are sent to try the network would count; test_trial.py and test_folding.py in
+    # tests/backbones are on these.
     monkeypatch.setattr("sktransfer.backbones._activations.find_reason", lambda *args: None)
-    monkeypatch.setattr("sktransfer.backbones._fast_networks.agrees", lambda *args: True)
+    monkeypatch.setattr("sktransfer.backbones._fast_networks.may_fold", lambda *args: False)
     COUNTER.n_rows = 0
     clear_row_cache()
     return network

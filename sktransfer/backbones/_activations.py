@@ -307,12 +307,10 @@ class _Forward:
         """Return the network to use, how many rows were sent to find it, and their activations."""
         fast_networks = self.backbone.fast_networks
         network, may_become_faster = fast_networks.find(lent, self)
-        blocks = None
-        if may_become_faster and len(rows) > size:
-            network, blocks, is_verified = fast_networks.watch(lent, self, rows)
+        if may_become_faster:
+            network, is_verified = fast_networks.watch(lent, self, rows)
             tries &= not is_verified
-        if blocks is None:
-            blocks = self.send_batch(network, rows[:size])
+        blocks = self.send_batch(network, rows[:size])
         start = len(blocks[0])
         read = np.flatnonzero(self.is_read(rows[:start]))
         if tries and len(read):

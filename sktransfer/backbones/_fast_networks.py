@@ -18,7 +18,8 @@ class FastNetworks:
     """The fast copies of one network, made when they are first needed.
 
     Of a network with BatchNorm behind convolutions, there is a second set of the weights of these
-    convolutions in memory; of one in bfloat16, a copy of half the size.
+    convolutions in memory, one for each of the last four sets of layers; of one in bfloat16, a copy
+    of half the size.
     """
 
     def __init__(self):
@@ -38,31 +39,38 @@ class FastNetworks:
     def watch(self, network, forward, rows):
         """Send a few rows, and fold what can be folded if a row comes out the same.
 
+        Always at the first pass, and what these rows gave is not used: so the features of a row do
+        not depend on which passes came before, to the bit.
+
         Returns
         -------
         fast : nn.Module
-            What to send the others through.
-        blocks : list of ndarray or None
-            Activations of the first few rows; None if one came out otherwise.
+            What to send all rows through.
         is_verified : bool
             Whether a row was found to give the same beside another row.
         """
         base = self._base(network, forward)
-        few = rows[:_N_WATCHED]
-        with PairRecorder(base) as recorder:
-            blocks = forward.send_batch(base, few)
+        inputs = forward.prepare(rows[:_N_WATCHED])
+        try:
+            with PairRecorder(base) as recorder:
+                blocks = forward.run(base, inputs)
+        except ValueError:
+            # Code that cannot be watched still runs; what is wrong with the rows shows again.
+            self._keep(forward, base)
+            return base, False
         pairs = recorder.list_pairs([str(layer) for layer in forward.layers])
         if not pairs:
             self._keep(forward, base)
-            return base, blocks, False
+            return base, False
         folded = fold(network, pairs, share=forward.precision == "float32")
         folded = self._cast_to(folded, forward.precision)
-        if not agrees(forward, folded, few[-1], [block[-1] for block in blocks]):
+        last = rows[len(inputs) - 1]
+        if not agrees(forward, folded, last, [block[-1] for block in blocks]):
             self._keep(forward, base)
-            return base, None, False
+            return base, False
         self._keep(forward, folded)
         self._cast.clear()
-        return folded, blocks, True
+        return folded, True
 
     def _keep(self, forward, network):
         self._ready[_make_key(forward)] = network
