@@ -5,7 +5,7 @@
     python dev.py test        run the tests; further arguments go to pytest (-k, -x, a file, ...)
     python dev.py lint        ruff, codespell and the order of the layers (fix: "lint --fix")
     python dev.py doctest     run the examples that stand in docstrings and in the user guide
-    python dev.py examples    run examples/plot_*.py, or the named ones
+    python dev.py examples    run examples/*.py, or the named ones
     python dev.py bench       run benchmarks/*.py but those of hours, or the named ones
     python dev.py install     bring .venv up to date (the commands above do this by themselves)
     python dev.py venv        make .venv from nothing
@@ -108,7 +108,7 @@ def examples(arguments):
     names = [Path(name).stem for name in arguments]
     scripts = [
         script
-        for script in sorted((ROOT / "examples").glob("plot_*.py"))
+        for script in sorted((ROOT / "examples").glob("*.py"))
         if (script.stem in names if names else script != DEMO)
     ]
     if len(scripts) < len(names):

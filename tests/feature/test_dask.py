@@ -171,6 +171,9 @@ def test_two_processes_of_a_cluster(client, digits):
     with parallel_config(backend="dask"):
         search = GridSearchCV(pipeline, grid, cv=2).fit(images, y)
     np.testing.assert_allclose(
-        search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
+        search.cv_results_["mean_test_score"],
+        alone.cv_results_["mean_test_score"],
+        # Features are equal to about 1e-6, so a row on the border may change sides.
+        atol=2.5 / len(y),
     )
     assert all(count <= 1 for _, count in client.run(describe_process).values())
