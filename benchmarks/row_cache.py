@@ -12,11 +12,12 @@
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -152,6 +153,13 @@ def measure_disk():
             print(result.stdout, end="")
 
 
+def measure_peak():
+    """Return the most bytes that this process has had in memory (Linux)."""
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
+
+
 def use_disk(step, folder, n_rows=100_000):
     """Write, or read, in a process of its own."""
     with torch.random.fork_rng(devices=[]):
@@ -161,11 +169,11 @@ def use_disk(step, folder, n_rows=100_000):
     transformer = FeatureTransferTransformer(network, batch_size=1024, cache_dir=folder)
     X = np.random.default_rng(0).integers(0, 255, (n_rows, 8, 8), dtype=np.uint8)
     transformer.fit(X[:2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = measure_peak()
     started = time.perf_counter()
     features = transformer.transform(X)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = measure_peak() - before
     info = transformer.cache_info_
     print(
         f"5. {n_rows:,} x {features.shape[1]} {step}: {seconds:.1f} s, "

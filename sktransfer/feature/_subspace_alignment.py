@@ -43,7 +43,7 @@ class SubspaceAlignment(BaseAlignment):
     n_components_ : int
         Number of axes, at most as many as either domain has directions.
 
-    source_ : array of shape (n_source, n_components_)
+    source_ : array of shape (n_source, n_components)
         The aligned rows of the source.
 
     n_features_in_, feature_names_in_

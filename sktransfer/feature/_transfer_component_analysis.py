@@ -71,7 +71,7 @@ class TransferComponentAnalysis(BaseAlignment):
     objective_ : float
         The value of the maximum above.
 
-    source_ : array of shape (n_source, n_components_)
+    source_ : array of shape (n_source, n_components)
         The aligned rows of the source.
 
     n_features_in_, feature_names_in_
