@@ -25,6 +25,11 @@ _PART_ROWS, _PART_SECONDS = 1000, 30
 # are far larger than the images.
 _BATCH_BYTES, _IMAGES, _VECTORS = 32 * 2**20, (16, 128), (64, 4096)
 
+_DIFFER = (
+    "Got X with images that differ in size, but expected one size; say how to make them alike: "
+    "Backbone(module, input=NetworkInput(channels=3, resize=224, crop=224))."
+)
+
 # Whether activations may be kept, by their key: None, or why not. Of this process.
 _REASONS = {}
 
@@ -125,7 +130,8 @@ def _through_cache(forward, keys, cache_dir):
     batches = forward.send(np.array(list(sent.values()), dtype=np.intp), tries=tries)
     with contextlib.closing(batches), part:
         for rows, blocks in batches:
-            _REASONS.update(dict.fromkeys(keys))
+            if forward.is_tried:
+                _REASONS.update(dict.fromkeys(keys))
             results = [
                 _fill(result, len(digests), rows, block)
                 for result, block in zip(results, blocks, strict=True)
@@ -148,6 +154,8 @@ def _fill(result, n_rows, rows, block):
 
     Nothing is known of it while no image could be read.
     """
+    if result is not None and 0 < block.shape[1] != result.shape[1] > 0:
+        raise ValueError(_DIFFER)
     if result is None or result.shape[1] < block.shape[1]:
         result = np.full((n_rows, block.shape[1]), np.nan, dtype=np.float32)
     result[rows] = block if block.shape[1] else np.nan
@@ -235,10 +243,10 @@ class _Forward:
         self.device, self.precision, self.verbose = torch.device(device), precision, verbose
         self.n_sent = self.n_batches = 0
         self.seconds, self.fastest = 0.0, np.inf
-        self.reason = None
+        self.reason, self.is_tried = None, False
         # Numbers of the rows that are images which cannot be read.
         self._unread = set()
-        self._widths = [0] * len(taps)
+        self._widths, self._shape = [0] * len(taps), None
 
     def prepare(self, rows):
         return self.backbone.input.prepare(self.X[rows], self.image_shape)
@@ -300,6 +308,10 @@ class _Forward:
             with contextlib.closing(self._read(rest)) as prepared:
                 for batch, inputs in zip(rest, prepared, strict=True):
                     blocks = self.send_batch(network, batch, inputs)
+                    if tries and not self.is_tried:
+                        self._try(network, batch, blocks)
+                        if self.reason:
+                            return
                     bar.update(len(batch))
                     yield batch, blocks
 
@@ -308,19 +320,29 @@ class _Forward:
         fast_networks = self.backbone.fast_networks
         network, may_become_faster = fast_networks.find(lent, self)
         if may_become_faster:
-            network, is_verified = fast_networks.watch(lent, self, rows)
-            tries &= not is_verified
+            network, self.is_tried = fast_networks.watch(lent, self, rows)
         blocks = self.send_batch(network, rows[:size])
         start = len(blocks[0])
-        read = np.flatnonzero(self.is_read(rows[:start]))
-        if tries and len(read):
+        if tries and not self.is_tried:
+            self._try(network, rows[:start], blocks)
+        return network, start, blocks
+
+    def _try(self, network, rows, blocks):
+        """Find out whether activations may be kept, once a row could be read."""
+        read = np.flatnonzero(self.is_read(rows))
+        if len(read):
             last = [block[read[-1]] for block in blocks]
             self.reason = find_reason(self, network, rows[read[-1]], last)
-        return network, start, blocks
+            self.is_tried = True
 
     def _bar(self, rows):
         name = f"{self.backbone.name}: activations"
         return tqdm(total=len(rows), desc=name, unit="row", disable=not self.verbose)
+
+    def read(self, rows):
+        """Return those of a few rows that can be read, and these prepared."""
+        (inputs,) = self._read([rows])
+        return rows[self.is_read(rows)], inputs
 
     def _read(self, batches):
         """Yield what could be read of each batch, prepared; images are read ahead of their use."""
@@ -363,10 +385,11 @@ class _Forward:
             Those that could be read, prepared; None: they are read here.
         """
         if inputs is None:
-            (inputs,) = self._read([rows])
+            _, inputs = self.read(rows)
         if not len(inputs):
             return [np.full((len(rows), width), np.nan, np.float32) for width in self._widths]
         started = time.perf_counter()
+        self._check_shape(inputs.shape[1:])
         blocks = self.run(network, inputs)
         seconds = time.perf_counter() - started
         if not all(np.isfinite(block).all() for block in blocks):
@@ -381,6 +404,12 @@ class _Forward:
         if len(inputs) == len(rows):
             return blocks
         return [_fill(None, len(rows), self.is_read(rows), block) for block in blocks]
+
+    def _check_shape(self, shape):
+        # Images are compared where they are read, but one reading is not the whole pass.
+        if self._shape not in (None, shape):
+            raise ValueError(_DIFFER)
+        self._shape = shape
 
     @contextlib.contextmanager
     def _explaining(self, inputs):

@@ -87,7 +87,9 @@ class RowTable:
                 new.setdefault(digest, i)
         start = len(self.positions)
         self._reserve(start + len(new))
-        self._values[start : start + len(new)] = values[list(new.values())]
+        # Row by row into its place: a part of a large result in one piece would be a copy of it.
+        for position, i in enumerate(new.values(), start):
+            self._values[position] = values[i]
         self.positions.update(zip(new, range(start, start + len(new)), strict=True))
 
     def _reserve(self, n_rows):

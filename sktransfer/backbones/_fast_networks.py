@@ -50,7 +50,10 @@ class FastNetworks:
             Whether a row was found to give the same beside another row.
         """
         base = self._base(network, forward)
-        inputs = forward.prepare(rows[:_N_WATCHED])
+        few, inputs = forward.read(rows[:_N_WATCHED])
+        if not len(few):
+            # Images that cannot be read: a later pass may fold.
+            return base, False
         try:
             with PairRecorder(base) as recorder:
                 blocks = forward.run(base, inputs)
@@ -64,8 +67,7 @@ class FastNetworks:
             return base, False
         folded = fold(network, pairs, share=forward.precision == "float32")
         folded = self._cast_to(folded, forward.precision)
-        last = rows[len(inputs) - 1]
-        if not agrees(forward, folded, last, [block[-1] for block in blocks]):
+        if not agrees(forward, folded, few[-1], [block[-1] for block in blocks]):
             self._keep(forward, base)
             return base, False
         self._keep(forward, folded)

@@ -78,6 +78,8 @@ def describe_value(value, depth=0):
     """Return a text that is equal for equal values, in any process."""
     if isinstance(value, _PLAIN):
         return repr(value)
+    if isinstance(value, np.generic | range | slice | np.dtype | torch.dtype | torch.device):
+        return f"{type(value).__qualname__}({value!r})"
     if isinstance(value, torch.Tensor):
         return digest_tensors({"": value})
     if isinstance(value, np.ndarray):

@@ -129,7 +129,8 @@ class ImageRows:
         """
         reading = Reading(self, [np.arange(len(self))], network_input, self._decode)
         (images,) = reading
-        return images
+        # As such a network has its rows given.
+        return np.moveaxis(images, 1, -1) if network_input.channels_last else images
 
     def read(self, batches, network_input):
         """Read and prepare batches of rows, the next ones while one is used.
@@ -218,7 +219,7 @@ class ImageRows:
             if network_input.channels:
                 pixels = convert_channels(pixels, network_input.channels)
             images = network_input.fit_size(pixels[np.newaxis])
-            network_input.check(images.shape)
+            network_input.check_row(images.shape[1:], images.shape)
         except ValueError as error:
             raise ValueError(f"{error} (In {self.describe(row)}.)") from error
         return images

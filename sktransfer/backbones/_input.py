@@ -107,7 +107,10 @@ class NetworkInput:
         if len(shape) == 1:
             self._check_images_to_read(image_shape)
             return
-        row_shape = self._row_shape(shape, image_shape)
+        self.check_row(self._row_shape(shape, image_shape), shape)
+
+    def check_row(self, row_shape, shape):
+        """Raise unless a row of this shape, of an image channels first, fits the network."""
         if self.channels is None:
             return
         if self.channels == 0:

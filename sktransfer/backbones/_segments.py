@@ -127,9 +127,10 @@ class SegmentIndex:
 
     def add(self, segment):
         start = self._starts[-1]
-        self.positions.update(zip(segment.digests, itertools.count(start), strict=False))
-        self.segments.append(segment)
+        # Positions last: other threads read meanwhile.
         self._starts.append(start + segment.n_rows)
+        self.segments.append(segment)
+        self.positions.update(zip(segment.digests, itertools.count(start), strict=False))
 
     def find(self, digests):
         """Return the position of each digest, or -1."""

@@ -35,6 +35,9 @@ class Tiers:
         index = None
         if self.folder is not None:
             index = choose_table(self.folder.refresh(), digests)
+        if table is not None and index is not None and index.width != table.width:
+            # Of images of another size, which are refused once they are sent.
+            index = None
         if table is None and index is None:
             held, values = np.zeros(len(digests), dtype=bool), None
         else:
