@@ -1,5 +1,6 @@
 """Trainings on disk, so that one that is cut off goes on where it was, to the same bits."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -13,6 +14,10 @@ from sktransfer.backbones._fingerprint import describe_value, digest_network, di
 from sktransfer.backbones._weights_file import read_tensors, write_tensors
 
 _FORMAT = "sktransfer-checkpoint-1"
+
+
+# A fit is the same one if a callback has another class attribute, say a counter, than before.
+_describe = functools.partial(describe_value, follows_classes=False)
 
 
 class CheckpointFolder:
@@ -49,9 +54,9 @@ class CheckpointFolder:
             digest_network(network, None),
             digest_tensors({"targets": rows.targets, "weight": rows.sample_weight}),
             # How rows are prepared shows in the first one.
-            describe_value((rows.X, np.asarray(rows.prepare(first)), augment)),
+            _describe((rows.X, np.asarray(rows.prepare(first)), augment)),
             # Not by repr, which for many objects is their address.
-            describe_value(description),
+            _describe(description),
             torch.__version__,
         ]
         digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,9 +1,15 @@
+import collections
 import copy
+import dataclasses
+import fractions
+import functools
+import pathlib
 import pickle
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -191,3 +197,112 @@ def test_weights_without_values_are_refused(module):
 
 def test_weights_of_other_precision_become_float32():
     assert Backbone(nn.Linear(2, 2).double()).copy_module().weight.dtype == torch.float32
+
+
+class Scale:
+    factor = 1.0
+
+
+class Calls:
+    def __init__(self):
+        self.n = 0
+
+
+CALLS, SEEN, N_ROWS = Calls(), [], {"n": 0}
+N_CALLS = 0
+
+
+SHIFT = 0.0
+
+
+def scaled(x):
+    return x * Scale.factor + SHIFT
+
+
+class Counting(nn.Module):
+    """Counts its calls in every way that there is."""
+
+    n_calls = 0
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        global N_CALLS
+        N_CALLS += 1
+        CALLS.n += 1
+        SEEN.append(len(x))
+        N_ROWS["n"] += len(x)
+        Counting.n_calls += 1
+        # A variable of its own, whatever it is called.
+        SHIFT = scaled(self.fc(x))
+        return SHIFT
+
+
+def test_counters_do_not_change_what_a_network_is():
+    network, counted = Counting(), [0]
+
+    def count(module, inputs, output):
+        counted[0] += 1
+
+    network.register_forward_hook(count)
+    before = Backbone(network).fingerprint
+    network(torch.zeros(2, 3))
+    assert (counted, N_CALLS, CALLS.n, SEEN, N_ROWS["n"]) == ([1], 1, 1, [2], 2)
+    assert Backbone(network).fingerprint == before
+
+
+def test_fingerprint_knows_what_helpers_look_up(monkeypatch):
+    before = Backbone(Counting()).fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(Scale, "factor", 2.0)
+        assert Backbone(Counting()).fingerprint != before
+    monkeypatch.setitem(globals(), "SHIFT", 1.0)
+    assert Backbone(Counting()).fingerprint != before
+
+
+class Holder(nn.Module):
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+    def forward(self, x):
+        return x
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    value: float
+
+
+class Method:
+    def __init__(self, value):
+        self.value = value
+
+    def apply(self, x):
+        return x * self.value
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        Slots,
+        lambda value: Method(value).apply,
+        lambda value: fractions.Fraction(value),
+        lambda value: collections.deque([value]),
+        lambda value: pathlib.Path(str(value)),
+        lambda value: np.int64(value),
+        lambda value: slice(value),
+        lambda value: np.array([value, None]),
+        lambda value: pd.Series([value]),
+        lambda value: type("Config", (), {"value": value}),
+        lambda value: functools.lru_cache(lambda x: x + value),
+        lambda value: [[[[[[[[[[[[value]]]]]]]]]]]],
+    ],
+)
+def test_fingerprint_knows_whatever_a_module_holds(hold):
+    one, same, other = (Backbone(Holder(hold(value))).fingerprint for value in (1, 1, 2))
+    assert one == same != other
