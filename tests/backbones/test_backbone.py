@@ -191,3 +191,27 @@ def test_weights_without_values_are_refused(module):
 
 def test_weights_of_other_precision_become_float32():
     assert Backbone(nn.Linear(2, 2).double()).copy_module().weight.dtype == torch.float32
+
+
+class Holder(nn.Linear):
+    def __init__(self, held):
+        super().__init__(2, 2)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.held = held
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.int64(2), np.int64(3)),
+        (np.float32(2), np.float64(2)),
+        (slice(0, 4), slice(4, 8)),
+        (range(0, 4), range(4, 8)),
+        (torch.float16, torch.bfloat16),
+        (np.dtype("f4"), np.dtype("f8")),
+    ],
+)
+def test_fingerprint_knows_values_that_modules_hold(one, other):
+    assert Backbone(Holder(one)).fingerprint == Backbone(Holder(copy.copy(one))).fingerprint
+    assert Backbone(Holder(one)).fingerprint != Backbone(Holder(other)).fingerprint
