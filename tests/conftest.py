@@ -107,7 +107,10 @@ def small_network(monkeypatch):
         network.norm.running_var.uniform_(0.5, 2)
     # Rows that are sent to try the network would count; test_trial.py and test_folding.py in
     # tests/backbones are on these.
-    monkeypatch.setattr("sktransfer.backbones._activations.find_reason", lambda *args: None)
+    monkeypatch.setattr(
+        "sktransfer.backbones._activations.find_reasons",
+        lambda forward, *args: [None] * len(forward.layers),
+    )
     monkeypatch.setattr("sktransfer.backbones._fast_networks.may_fold", lambda *args: False)
     COUNTER.n_rows = 0
     clear_row_cache()

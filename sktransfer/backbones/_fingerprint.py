@@ -112,6 +112,18 @@ def describe_value(value, depth=0):
     return f"{getattr(named, '__module__', '')}.{named.__qualname__}{held}"
 
 
+def describe_callable(function):
+    """Return a text that changes with what a function or a callable object holds."""
+    if isinstance(function, functools.partial):
+        held = describe_value((function.args, function.keywords))
+        return f"partial({describe_callable(function.func)}, {held})"
+    if isinstance(function, types.MethodType):
+        return f"{describe_callable(function.__self__)}.{describe_value(function.__func__)}"
+    if isinstance(function, torch.nn.Module):
+        return digest_network(function, None)
+    return describe_value(function)
+
+
 def _describe_function(function, inner):
     name = f"{function.__module__}.{function.__qualname__}"
     if _is_known(function.__module__):

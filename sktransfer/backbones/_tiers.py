@@ -9,6 +9,7 @@ import numpy as np
 from sktransfer.backbones._cache import ROW_CACHE, CacheInfo, choose_table
 from sktransfer.backbones._fingerprint import describe_value
 from sktransfer.backbones._segments import forget_folders, name_folder, open_folder
+from sktransfer.backbones._trial import REASONS
 
 
 class Tiers:
@@ -69,10 +70,19 @@ class Tiers:
                 self._write([digests[i] for i in np.flatnonzero(new)], values[new])
         return held
 
-    def keep(self, digests, values):
-        """Keep what was computed: on disk, or in memory where that fails or is not wanted."""
-        if self.folder is None or not self._write(digests, values):
-            self.store.insert(digests, values)
+    def keep(self, digests, values, rows=None):
+        """Keep what was computed: on disk, or in memory where that fails or is not wanted.
+
+        Parameters
+        ----------
+        digests : list of bytes
+        values : ndarray of shape (n, width)
+        rows : ndarray of int, default=None
+            Rows of ``values`` that the digests are of; None: all, in order.
+        """
+        rows = np.arange(len(values)) if rows is None else rows
+        if self.folder is None or not self._write(digests, values[rows]):
+            self.store.insert(digests, values, rows)
 
     def finish(self):
         """Tidy up behind a pass."""
@@ -146,6 +156,11 @@ def _peek(key, cache_dir):
 
 
 def clear_row_cache():
-    """Forget all activations that this process holds in its row cache; what is on disk stays."""
+    """Forget all activations that this process holds in its row cache; what is on disk stays.
+
+    Also which networks were found to be random, or to mix the rows of a batch; they are tried
+    again.
+    """
     ROW_CACHE.clear()
+    REASONS.clear()
     forget_folders()

@@ -11,7 +11,6 @@ from sktransfer import Backbone
 from sktransfer.backbones import ImageRows, NetworkInput, clear_row_cache
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._cache import ROW_CACHE
-from sktransfer.backbones._folding import fold
 from sktransfer.exceptions import RowCacheWarning
 
 rng = np.random.default_rng(0)
@@ -27,14 +26,6 @@ def nothing_is_known():
 class Noisy(nn.Module):
     def forward(self, maps):
         return maps + torch.rand_like(maps)
-
-
-class Counted(nn.Module):
-    sizes = []
-
-    def forward(self, images):
-        Counted.sizes.append(len(images))
-        return images.mean((2, 3))
 
 
 def make_backbone(*layers):
@@ -81,17 +72,40 @@ def test_a_random_network_is_found_out_behind_images_that_cannot_be_read():
 
 
 @pytest.mark.filterwarnings("ignore:Got .* images that cannot be read")
-def test_a_network_is_folded_where_the_first_image_cannot_be_read(monkeypatch):
+def test_a_network_is_folded_where_the_first_image_cannot_be_read():
     backbone = make_backbone(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-    folded = []
-
-    monkeypatch.setattr(
-        "sktransfer.backbones._fast_networks.fold",
-        lambda *a, **k: folded.append(a[1]) or fold(*a, **k),
-    )
     rows = ImageRows(["/no/such.png", *SMALL], on_error="nan")
     (features,) = compute_activations(backbone, rows, cache=False)
-    assert folded == [[("0", "1")]]
+    (fast,) = backbone._fast_networks._ready.values()
+    assert "forward" in vars(fast.get_submodule("1"))
     (expected,) = compute_activations(backbone, ImageRows(SMALL), cache=False)
     assert np.isnan(features[0]).all()
     np.testing.assert_allclose(features[1:], expected, rtol=1e-5, atol=1e-6)
+
+
+class Sizes(nn.Module):
+    seen = []
+
+    def forward(self, images):
+        Sizes.seen.append(len(images))
+        return images.mean((2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Got .* images that cannot be read")
+@pytest.mark.parametrize("network_input", [{}, {"resize": 512, "crop": 512}])
+def test_automatic_batches_go_by_an_image_that_can_be_read(network_input, monkeypatch):
+    decoded = []
+    decode = ImageRows._decode
+    monkeypatch.setattr(
+        ImageRows, "_decode", lambda self, *args: decoded.append(1) or decode(self, *args)
+    )
+    backbone = Backbone(Sizes(), input=NetworkInput(channels=3, **network_input))
+    images = [np.zeros((512, 512, 3), np.uint8)] * 20
+    for unread in ([], ["/no/such.png"]):
+        Sizes.seen.clear()
+        decoded.clear()
+        rows = ImageRows(unread + images, on_error="nan")
+        compute_activations(backbone, rows, layers=("output",), batch_size="auto", cache=False)
+        assert Sizes.seen == [16 - len(unread), 4 + len(unread)]
+        if network_input:
+            assert len(decoded) == len(rows)
