@@ -8,7 +8,7 @@ import numpy as np
 
 from sktransfer.backbones._cache import ROW_CACHE, CacheInfo, choose_table
 from sktransfer.backbones._fingerprint import describe_value
-from sktransfer.backbones._segments import forget_folders, name_folder, open_folder
+from sktransfer.backbones._segments import MERGED_FROM, forget_folders, name_folder, open_folder
 from sktransfer.backbones._trial import REASONS
 
 
@@ -28,7 +28,7 @@ class Tiers:
     def __init__(self, key, cache_dir=None):
         self.store = ROW_CACHE[key]
         self.folder = _open_folder(key, cache_dir)
-        self._wrote = False
+        self._n_written = 0
 
     def fetch(self, digests):
         """Return which rows are held, and an array with their values in place (None if none)."""
@@ -86,11 +86,15 @@ class Tiers:
 
     def finish(self):
         """Tidy up behind a pass."""
-        if self._wrote:
+        if self._n_written:
             self.folder.merge()
 
     def _write(self, digests, values):
-        self._wrote = True
+        if self._n_written > MERGED_FROM:
+            # During a long pass, since each file that is mapped holds one of the few descriptors.
+            self.folder.merge()
+            self._n_written = 0
+        self._n_written += 1
         return self.folder.write(digests, values, self.seconds_per_row or 0.0)
 
     @property
