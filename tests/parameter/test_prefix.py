@@ -5,7 +5,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sktransfer import Backbone, ParameterTransferClassifier, ParameterTransferRegressor
-from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones import _worth, clear_row_cache
 from sktransfer.backbones._activations import cache_key
 from sktransfer.backbones._tiers import cache_info
 from sktransfer.training import DELTA, GradualUnfreezing, LowRankAdapters
@@ -265,3 +265,16 @@ def test_looking_up_vectors_of_a_small_network_costs_more_than_it_saves(few):
     for cache, n_rows in (("auto", 0), (True, 40)):
         make_classifier(backbone, trainable=1, cache=cache).fit(X, y)
         assert cache_info([key]).rows == n_rows
+
+
+def test_what_was_measured_at_the_cut_decides(few, monkeypatch):
+    # With more than 50,000 parameters, so that nothing but a measurement speaks against the cache.
+    network = nn.Sequential(nn.Linear(64, 700), nn.ReLU(), nn.Linear(700, 8), nn.Linear(8, 2))
+    X, y = few[0].reshape(-1, 64), few[1]
+    backbone = Backbone(network)
+    clear_row_cache()
+    monkeypatch.setattr(_worth, "_VERDICTS", {})
+    assert make_classifier(backbone, trainable=1).fit(X, y).prefix_ == "1"
+    monkeypatch.setitem(_worth._VERDICTS, (backbone.fingerprint, ("1",), (64,)), False)
+    classifier = make_classifier(backbone, trainable=1).fit(X, y)
+    assert "looking rows up costs more" in classifier.prefix_
