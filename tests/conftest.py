@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones import _fast_networks, _trial, clear_row_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,6 +97,20 @@ class SmallNetwork(nn.Module):
         return self.fc(nn.functional.adaptive_avg_pool2d(activations, 2).flatten(1))
 
 
+def uncounted(function):
+    """Return a function that does the same, but whose rows the counter does not count."""
+
+    @functools.wraps(function)
+    def call(*args):
+        n_rows = COUNTER.n_rows
+        try:
+            return function(*args)
+        finally:
+            COUNTER.n_rows = n_rows
+
+    return call
+
+
 @pytest.fixture
 def small_network(monkeypatch):
     """Random weights, BatchNorm statistics that differ from any batch's, the counter at zero."""
@@ -105,10 +119,13 @@ def small_network(monkeypatch):
         network = SmallNetwork()
         network.norm.running_mean.normal_()
         network.norm.running_var.uniform_(0.5, 2)
-    # Rows that are sent to try the network would count; test_trial.py and test_folding.py in
-    # tests/backbones are on these.
-    monkeypatch.setattr("sktransfer.backbones._activations.find_reason", lambda *args: None)
-    monkeypatch.setattr("sktransfer.backbones._fast_networks.may_fold", lambda *args: False)
+    # Rows that are sent to try the network, or to find what can be folded, do not count;
+    # test_trial.py and test_folding.py in tests/backbones are on these.
+    monkeypatch.setattr(
+        "sktransfer.backbones._activations.find_reasons", uncounted(_trial.find_reasons)
+    )
+    watch = uncounted(_fast_networks.FastNetworks.watch)
+    monkeypatch.setattr(_fast_networks.FastNetworks, "watch", watch)
     COUNTER.n_rows = 0
     clear_row_cache()
     return network

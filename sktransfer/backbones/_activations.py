@@ -1,6 +1,7 @@
 """Batched eval-mode forward passes to one or several layers."""
 
 import contextlib
+import math
 import time
 import warnings
 
@@ -9,10 +10,11 @@ import torch
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones._fingerprint import describe_value
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._taps import make_tap, run_taps
 from sktransfer.backbones._tiers import Tiers, is_nameable
-from sktransfer.backbones._trial import find_reason
+from sktransfer.backbones._trial import REASONS, find_reasons
 from sktransfer.backbones._worth import note_costs, wants_cache
 from sktransfer.exceptions import RowCacheWarning
 from sktransfer.utils._torch import evaluating, to_tensor
@@ -29,9 +31,6 @@ _DIFFER = (
     "Got X with images that differ in size, but expected one size; say how to make them alike: "
     "Backbone(module, input=NetworkInput(channels=3, resize=224, crop=224))."
 )
-
-# Whether activations may be kept, by their key: None, or why not. Of this process.
-_REASONS = {}
 
 
 def compute_activations(
@@ -96,7 +95,7 @@ def compute_activations(
             _warn_of_pooling(pooling)
         # Held over look-up and insertion: of two threads with the same rows, one sends them.
         with backbone.borrowed(device):
-            if not any(_REASONS.get(key) for key in keys):
+            if not any(REASONS.get(key) for key in keys):
                 activations = _through_cache(forward, keys, cache_dir)
         ROW_CACHE.shrink(keep=keys)
     if activations is None:
@@ -109,8 +108,13 @@ def compute_activations(
 
 
 def cache_key(backbone, layer, pooling, precision="float32"):
-    """Return the key of the store that holds these activations of this backbone."""
-    return backbone.fingerprint, layer, pooling, precision
+    """Return the key of the store that holds these activations of this backbone.
+
+    What a function or an object computes may change while it stays the same object, so what it
+    holds is part of the key.
+    """
+    state = (describe_value(pooling),) if callable(pooling) else ()
+    return backbone.fingerprint, layer, pooling, precision, *state
 
 
 def _through_cache(forward, keys, cache_dir):
@@ -126,19 +130,19 @@ def _through_cache(forward, keys, cache_dir):
     for row in missing:
         sent.setdefault(digests[row], row)
     part = _Part(forward, tiers, digests, held)
-    tries = not all(key in _REASONS for key in keys)
+    tries = not all(key in REASONS for key in keys)
     batches = forward.send(np.array(list(sent.values()), dtype=np.intp), tries=tries)
     with contextlib.closing(batches), part:
         for rows, blocks in batches:
             if forward.is_tried:
-                _REASONS.update(dict.fromkeys(keys))
+                REASONS.update(dict.fromkeys(keys))
             results = [
                 _fill(result, len(digests), rows, block)
                 for result, block in zip(results, blocks, strict=True)
             ]
             part.add(rows[forward.is_read(rows)], results)
-    if forward.reason:
-        _REASONS.update(dict.fromkeys(keys, forward.reason))
+    if any(forward.reasons):
+        REASONS.update(zip(keys, forward.reasons, strict=True))
         _warn_of_network(forward)
         return None
     repeated = [row for row in missing if sent[digests[row]] != row]
@@ -197,15 +201,17 @@ class _Part:
             tier.store.add_time(len(rows), seconds)
             new = rows[~held[rows]]
             if len(new):
-                tier.keep([self.digests[row] for row in new], result[new])
+                tier.keep([self.digests[row] for row in new], result, new)
         self._rows, self._n_rows, self._started = [], 0, time.perf_counter()
         self._seconds = self.forward.seconds
 
 
 def _warn_of_network(forward):
+    found = zip(forward.layers, forward.reasons, strict=True)
+    reasons = "; ".join(f"at {layer!r}, {reason}" for layer, reason in found if reason)
     warnings.warn(
         f"The activations of {forward.backbone!r} are not kept in the row cache, and every row is "
-        f"sent each time: {forward.reason}. Expected a network that gives a row the same "
+        f"sent each time: {reasons}. Expected a network that gives a row the same "
         "activations in every pass; with cache=False this is not tried.",
         RowCacheWarning,
         stacklevel=2,
@@ -230,8 +236,8 @@ class _Forward:
         What was sent so far, and the time that took.
     fastest : float
         The least seconds that a row of a batch took.
-    reason : str or None
-        Why activations must not be kept.
+    reasons : list of str or None
+        Why activations must not be kept, for each layer.
     """
 
     def __init__(
@@ -243,7 +249,7 @@ class _Forward:
         self.device, self.precision, self.verbose = torch.device(device), precision, verbose
         self.n_sent = self.n_batches = 0
         self.seconds, self.fastest = 0.0, np.inf
-        self.reason, self.is_tried = None, False
+        self.reasons, self.is_tried = [], False
         # Numbers of the rows that are images which cannot be read.
         self._unread = set()
         self._widths, self._shape = [0] * len(taps), None
@@ -292,15 +298,15 @@ class _Forward:
         ----------
         rows : ndarray of int
         tries : bool, default=False
-            Whether to try if a row gives the same in another batch. If not, ``reason`` says why,
-            and nothing is yielded.
+            Whether to try if a row gives the same in another batch. If not so at some layer,
+            ``reasons`` say why, and nothing more is yielded.
         """
         if not len(rows):
             return
         size = self._choose_batch_size(rows)
         with self.backbone.borrowed(self.device) as lent, evaluating(lent), self._bar(rows) as bar:
             network, start, blocks = self._begin(lent, rows, size, tries)
-            if tries and self.reason:
+            if tries and any(self.reasons):
                 return
             bar.update(start)
             yield rows[:start], blocks
@@ -310,14 +316,14 @@ class _Forward:
                     blocks = self.send_batch(network, batch, inputs)
                     if tries and not self.is_tried:
                         self._try(network, batch, blocks)
-                        if self.reason:
+                        if any(self.reasons):
                             return
                     bar.update(len(batch))
                     yield batch, blocks
 
     def _begin(self, lent, rows, size, tries):
         """Return the network to use, how many rows were sent to find it, and their activations."""
-        fast_networks = self.backbone.fast_networks
+        fast_networks = self.backbone._fast_networks
         network, may_become_faster = fast_networks.find(lent, self)
         if may_become_faster:
             network, self.is_tried = fast_networks.watch(lent, self, rows)
@@ -332,7 +338,7 @@ class _Forward:
         read = np.flatnonzero(self.is_read(rows))
         if len(read):
             last = [block[read[-1]] for block in blocks]
-            self.reason = find_reason(self, network, rows[read[-1]], last)
+            self.reasons = find_reasons(self, network, rows[read[-1]], last)
             self.is_tried = True
 
     def _bar(self, rows):
@@ -368,11 +374,25 @@ class _Forward:
     def _choose_batch_size(self, rows):
         if self.batch_size != "auto":
             return self.batch_size
-        inputs = self.prepare(rows[:1])
-        low, high = _IMAGES if inputs.ndim > 2 else _VECTORS
+        shape = self._find_row_shape(rows)
+        low, high = _IMAGES if len(shape) > 1 else _VECTORS
         # A power of two, which splits evenly among threads.
-        size = 2 ** int(np.log2(max(1, _BATCH_BYTES // max(1, inputs.nbytes))))
+        size = 2 ** int(np.log2(max(1, _BATCH_BYTES // max(1, 4 * math.prod(shape)))))
         return int(np.clip(size, low, high))
+
+    def _find_row_shape(self, rows):
+        """Return the shape of a prepared row; images are read for it only if nothing else tells."""
+        if not isinstance(self.X, ImageRows):
+            return self.prepare(rows[:1]).shape[1:]
+        size, channels = self.backbone.input.find_size(), self.backbone.input.channels
+        if size is not None and channels is not None:
+            return channels, *size
+        for i in range(len(rows)):
+            read, inputs = self.read(rows[i : i + 1])
+            if len(read):
+                return inputs.shape[1:]
+        # None can be read, so no batch will be sent.
+        return 1, 1, 1
 
     def send_batch(self, network, rows, inputs=None):
         """Return the activations of a few rows, and take their time.

@@ -233,7 +233,7 @@ def _are_same(one, other):
 
 def _process_state():
     """Return what a backbone holds for this process only: a lock, copies for devices and speed."""
-    return {"_lock": threading.RLock(), "_elsewhere": {}, "fast_networks": FastNetworks()}
+    return {"_lock": threading.RLock(), "_elsewhere": {}, "_fast_networks": FastNetworks()}
 
 
 def _check_classes(classes):

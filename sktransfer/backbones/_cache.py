@@ -14,6 +14,8 @@ import numpy as np
 
 # Least recently used stores are dropped above this many bytes, but for those in use.
 MEMORY_BUDGET = 2**30
+# Rows copied at a time.
+_CHUNK = 512
 
 
 class CacheInfo(NamedTuple):
@@ -79,17 +81,19 @@ class RowTable:
         """Copy the rows at these positions to ``out[where]``."""
         out[where] = self._values[positions]
 
-    def insert(self, digests, values):
-        """Keep the values under their digests."""
+    def insert(self, digests, values, rows):
+        """Keep these rows of the values under their digests."""
         new = {}
         for i, digest in enumerate(digests):
             if digest not in self.positions:
                 new.setdefault(digest, i)
         start = len(self.positions)
         self._reserve(start + len(new))
-        # Row by row into its place: a part of a large result in one piece would be a copy of it.
-        for position, i in enumerate(new.values(), start):
-            self._values[position] = values[i]
+        taken = rows[list(new.values())]
+        # Part by part: all rows in one piece would be a copy of them.
+        for first in range(0, len(taken), _CHUNK):
+            part = values[taken[first : first + _CHUNK]]
+            self._values[start + first : start + first + len(part)] = part
         self.positions.update(zip(new, range(start, start + len(new)), strict=True))
 
     def _reserve(self, n_rows):
@@ -118,11 +122,11 @@ class RowStore:
         self._n_timed, self._seconds = 0, 0.0
         self.lock = threading.RLock()
 
-    def insert(self, digests, values):
-        """Keep the values under their digests."""
+    def insert(self, digests, values, rows):
+        """Keep these rows of the values under their digests."""
         width = values.shape[1]
         with self.lock:
-            self.tables.setdefault(width, RowTable(width)).insert(digests, values)
+            self.tables.setdefault(width, RowTable(width)).insert(digests, values, rows)
 
     def count(self, digests, held):
         """Count a look-up: rows that were held, and distinct ones that were not."""
@@ -179,11 +183,6 @@ class RowCache:
         """Return a store, without counting as a use of it; None if there is none."""
         with self._lock:
             return self._stores.get(key)
-
-    def info(self, key):
-        """Return the counts of a store, without counting as a use of it."""
-        store = self.peek(key)
-        return CacheInfo() if store is None else store.info()
 
     def shrink(self, keep=()):
         """Drop whole stores, the one unused for longest first, until the budget is kept.

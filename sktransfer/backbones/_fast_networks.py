@@ -47,7 +47,8 @@ class FastNetworks:
         fast : nn.Module
             What to send all rows through.
         is_verified : bool
-            Whether a row was found to give the same beside another row.
+            Whether a row was found to give the same beside another row, to the tolerance of
+            float32.
         """
         base = self._base(network, forward)
         few, inputs = forward.read(rows[:_N_WATCHED])
@@ -72,7 +73,7 @@ class FastNetworks:
             return base, False
         self._keep(forward, folded)
         self._cast.clear()
-        return folded, True
+        return folded, forward.precision == "float32"
 
     def _keep(self, forward, network):
         self._ready[_make_key(forward)] = network

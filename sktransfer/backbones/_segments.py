@@ -28,11 +28,11 @@ from sktransfer.exceptions import RowCacheWarning
 # Format, number of rows, width of a row, seconds that a row took to compute, checksum of the head.
 _HEADER = struct.Struct("<8sQQd16s")
 # A new one whenever the bytes, or the meaning of activations of an equal key, change.
-_FORMAT = b"sktrows1"
+_FORMAT = b"sktrows2"
 _DIGEST_SIZE = 16
 _SUFFIX, _UNFINISHED = ".rows", ".tmp"
 # Segments of fewer bytes become one when there are more of them than this.
-_MERGED_BELOW, _MERGED_FROM = 64 * 2**20, 64
+_MERGED_BELOW, MERGED_FROM = 64 * 2**20, 64
 # Files that their writers have not renamed for so long are of processes that have ended.
 _STALE_SECONDS = 24 * 3600
 # A folder is listed until nothing new comes, but not for ever where others never stop.
@@ -177,15 +177,15 @@ class SegmentFolder:
     def refresh(self):
         """Map segments that have come; return the indices of all, one for each width of rows."""
         with self._lock:
+            failed = set()
             for _ in range(_N_LISTINGS):
                 names = self._list()
                 self._forget_all_but(names)
-                new = names - self._segments.keys() - self._ignored
+                new = names - self._segments.keys() - self._ignored - failed
                 if not new:
                     break
                 # Then once more: meanwhile some of them may have been merged into another one.
-                for name in sorted(new):
-                    self._open(name)
+                failed |= {name for name in sorted(new) if not self._open(name)}
             return list(self._by_width.values())
 
     def _forget_all_but(self, names):
@@ -231,7 +231,7 @@ class SegmentFolder:
             try:
                 for index in indices:
                     small = [s for s in index.segments if s.nbytes < _MERGED_BELOW]
-                    if len(small) > _MERGED_FROM and self._merges:
+                    if len(small) > MERGED_FROM and self._merges:
                         self._merge(small)
             except OSError as error:
                 self._warn_of_memory(f"Cannot merge files in {str(self.path)!r} ({error})")
@@ -267,7 +267,8 @@ class SegmentFolder:
             return set()
         except OSError as error:
             self._warn_of_memory(f"Cannot read the folder {str(self.path)!r} ({error})")
-            return set()
+            # What is mapped can still be read.
+            return set(self._segments)
 
     def _sweep(self):
         """Remove what processes left that were killed while they wrote."""
@@ -279,20 +280,30 @@ class SegmentFolder:
                         os.unlink(entry.path)
 
     def _open(self, name):
+        """Map a segment; tell whether that worked, or will never."""
         try:
             self._segments[name] = Segment(self.path / name, self._salt)
         except FileNotFoundError:
             # Merged since it was listed; what it held is in a file of the next listing.
-            return
-        except (OSError, ValueError) as error:
+            return True
+        except OSError as error:
+            # Such as too many open files: nothing is known of this one, and a later look-up tries.
+            self._warn(
+                "reading",
+                f"Cannot read {str(self.path / name)!r} for now ({error}); its rows are computed "
+                "again.",
+            )
+            return False
+        except ValueError as error:
             self._ignored.add(name)
             self._warn(
                 "file",
                 f"Ignoring {str(self.path / name)!r}, which is no file of activations that can be "
                 f"used: {error}. Its rows are computed again; the file may be removed.",
             )
-            return
+            return True
         self._index(self._segments[name])
+        return True
 
     def _index(self, segment):
         self._by_width.setdefault(segment.width, SegmentIndex(segment.width)).add(segment)

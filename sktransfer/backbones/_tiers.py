@@ -8,7 +8,8 @@ import numpy as np
 
 from sktransfer.backbones._cache import ROW_CACHE, CacheInfo, choose_table
 from sktransfer.backbones._fingerprint import describe_value
-from sktransfer.backbones._segments import forget_folders, name_folder, open_folder
+from sktransfer.backbones._segments import MERGED_FROM, forget_folders, name_folder, open_folder
+from sktransfer.backbones._trial import REASONS
 
 
 class Tiers:
@@ -27,7 +28,7 @@ class Tiers:
     def __init__(self, key, cache_dir=None):
         self.store = ROW_CACHE[key]
         self.folder = _open_folder(key, cache_dir)
-        self._wrote = False
+        self._n_written = 0
 
     def fetch(self, digests):
         """Return which rows are held, and an array with their values in place (None if none)."""
@@ -69,18 +70,31 @@ class Tiers:
                 self._write([digests[i] for i in np.flatnonzero(new)], values[new])
         return held
 
-    def keep(self, digests, values):
-        """Keep what was computed: on disk, or in memory where that fails or is not wanted."""
-        if self.folder is None or not self._write(digests, values):
-            self.store.insert(digests, values)
+    def keep(self, digests, values, rows=None):
+        """Keep what was computed: on disk, or in memory where that fails or is not wanted.
+
+        Parameters
+        ----------
+        digests : list of bytes
+        values : ndarray of shape (n, width)
+        rows : ndarray of int, default=None
+            Rows of ``values`` that the digests are of; None: all, in order.
+        """
+        rows = np.arange(len(values)) if rows is None else rows
+        if self.folder is None or not self._write(digests, values[rows]):
+            self.store.insert(digests, values, rows)
 
     def finish(self):
         """Tidy up behind a pass."""
-        if self._wrote:
+        if self._n_written:
             self.folder.merge()
 
     def _write(self, digests, values):
-        self._wrote = True
+        if self._n_written > MERGED_FROM:
+            # During a long pass, since each file that is mapped holds one of the few descriptors.
+            self.folder.merge()
+            self._n_written = 0
+        self._n_written += 1
         return self.folder.write(digests, values, self.seconds_per_row or 0.0)
 
     @property
@@ -146,6 +160,11 @@ def _peek(key, cache_dir):
 
 
 def clear_row_cache():
-    """Forget all activations that this process holds in its row cache; what is on disk stays."""
+    """Forget all activations that this process holds in its row cache; what is on disk stays.
+
+    Also which networks were found to be random, or to mix the rows of a batch; they are tried
+    again.
+    """
     ROW_CACHE.clear()
+    REASONS.clear()
     forget_folders()

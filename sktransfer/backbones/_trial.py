@@ -7,12 +7,17 @@ batch, gives a row something else in the next pass.
 import numpy as np
 from torch.nn.modules.batchnorm import _NormBase
 
-# Of the largest activation: rounding differs between batches, by far less than this.
+# Of the largest activation: rounding differs between batches, by far less than this. What is sent
+# again in the same batch is rounded the same, whatever it is computed in.
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
+_SAME_BATCH = _TOLERANCE["float32"]
+
+# Why activations may not be kept, or None, by their key; of this process.
+REASONS = {}
 
 
 def agrees(forward, network, row, expected):
-    """Tell whether a network gives a row the same beside another row.
+    """Tell whether a network gives a row the same beside another row, at every layer.
 
     Parameters
     ----------
@@ -23,18 +28,34 @@ def agrees(forward, network, row, expected):
     expected : list of ndarray
         What the row got before, at each layer, of shape (width,).
     """
-    return _agree(_run_beside_another(forward, network, row), expected, forward.precision)
+    run = _run_beside_another(forward, network, row)
+    return all(_agree(run, expected, _TOLERANCE[forward.precision]))
 
 
-def find_reason(forward, network, row, expected):
-    """Say why activations of this network must not be kept, or None if they may be."""
-    if agrees(forward, network, row, expected):
-        return None
-    runs = [_run_beside_another(forward, network, row) for _ in range(2)]
-    if runs[0] is None:
-        return "it does not take a batch of two rows"
-    if runs[1] is None or not _agree(*runs, forward.precision):
+def find_reasons(forward, network, row, expected):
+    """Say for each layer why its activations must not be kept, or None if they may be.
+
+    See `agrees` for the parameters.
+    """
+    run = _run_beside_another(forward, network, row)
+    tolerance = _TOLERANCE[forward.precision]
+    are_same = _agree(run, expected, tolerance)
+    if all(are_same) and tolerance <= _SAME_BATCH:
+        return [None] * len(expected)
+    again = _run_beside_another(forward, network, row)
+    if run is None or again is None:
+        return ["it does not take a batch of two rows"] * len(expected)
+    return [
+        _name_reason(network, is_same, is_repeated)
+        for is_same, is_repeated in zip(are_same, _agree(run, again, _SAME_BATCH), strict=True)
+    ]
+
+
+def _name_reason(network, is_same, is_repeated):
+    if not is_repeated:
         return "it is random: the same rows got other activations when they were sent again"
+    if is_same:
+        return None
     norms = [
         name
         for name, layer in network.named_modules()
@@ -59,11 +80,11 @@ def _run_beside_another(forward, network, row):
         return None
 
 
-def _agree(activations, expected, precision):
+def _agree(activations, expected, tolerance):
+    """Tell for each layer whether its activations agree."""
     if activations is None:
-        return False
-    tolerance = _TOLERANCE[precision]
-    return all(
+        return [False] * len(expected)
+    return [
         one.shape == other.shape and np.abs(one - other).max() <= tolerance * np.abs(other).max()
         for one, other in zip(activations, expected, strict=True)
-    )
+    ]

@@ -1,6 +1,5 @@
 """Whether looking rows up costs less than sending them through a network: ``cache="auto"``."""
 
-import collections.abc
 import time
 
 import numpy as np
@@ -20,13 +19,13 @@ _MEASURED_FROM = 256
 _VERDICTS = {}
 
 
-def wants_cache(cache, backbone, X, image_shape, pooling, layers=None):
+def wants_cache(cache, backbone, X, image_shape, pooling, layers):
     """Resolve ``cache="auto"``: digesting a row must cost less than sending it.
 
     Images are always worth it if the network has any weights. For rows of tables, what was
     measured in an earlier pass decides, and before that the number of parameters.
     """
-    if not isinstance(pooling, collections.abc.Hashable):
+    if not is_hashable(pooling):
         return False
     if cache != "auto":
         return cache
@@ -34,6 +33,15 @@ def wants_cache(cache, backbone, X, image_shape, pooling, layers=None):
         return backbone.n_parameters > 0
     prior = backbone.n_parameters >= _CACHED_FROM
     return _VERDICTS.get((backbone.fingerprint, layers, X.shape[1:]), prior)
+
+
+def is_hashable(value):
+    # An instance of Hashable may hold what is not.
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def note_costs(backbone, X, image_shape, layers, forward):

@@ -7,18 +7,16 @@ import numpy as np
 
 from sktransfer.feature._block_scaling import BlockMoments
 
-_FEW = 8
-
 
 def is_dask(X):
     """Tell whether X is an array or frame of Dask, without importing it."""
     return type(X).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(X, "dask")
 
 
-def take_first_rows(X):
+def take_first_rows(X, n_rows):
     """Compute a few rows of a collection, from its first chunk that has any."""
     for part in _list_parts(X):
-        rows = part.compute()[:_FEW]
+        rows = part.compute()[:n_rows]
         if len(rows):
             return rows
     raise ValueError("Got X with 0 sample(s), but expected a Dask collection that has rows.")

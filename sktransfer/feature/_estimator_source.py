@@ -78,6 +78,13 @@ class EstimatorSource(FeatureSource):
             block = block.astype(np.float64)
         return [block]
 
+    def check_caching(self, X, n_rows):
+        """Raise, since the row cache is of networks alone."""
+        raise ValueError(
+            f"Got backbone={self.backbone!r}, but precompute fills the row cache, which holds "
+            "activations of networks; leave precompute out."
+        )
+
     def _compute_features(self):
         if hasattr(self.backbone, "transform"):
             return self.backbone.transform

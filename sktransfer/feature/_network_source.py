@@ -8,6 +8,7 @@ from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._layers import resolve_layers
 from sktransfer.backbones._tiers import cache_info
+from sktransfer.backbones._worth import is_hashable, wants_cache
 from sktransfer.feature._source import FeatureSource
 
 _BYTES = 4  # of a float32
@@ -67,7 +68,7 @@ class NetworkSource(FeatureSource):
         if self.output == "features":
             self.layers = resolve_layers(self.layers, self.backbone, X, self.image_shape)
         # One row tells the widths; through the cache, so that it is not sent again.
-        blocks = self.compute(X[:1], n_rows=1)
+        blocks = self._send(X[:1], self.cache)
         self.dtypes = [block.dtype for block in blocks]
         self.columns = [
             [f"{layer}_{i}" for i in range(block.shape[1])]
@@ -76,32 +77,67 @@ class NetworkSource(FeatureSource):
 
     def compute(self, X, *, n_rows, verbose=0):
         """Return the activations of each layer, float32, through the row cache."""
+        blocks = self._send(X, self._resolve_cache(n_rows), verbose)
+        for layer, columns, block in zip(self.layers, self.columns, blocks, strict=True):
+            # No columns: not one image could be read.
+            if block.shape[1] not in (0, len(columns)):
+                raise ValueError(
+                    f"Got X whose rows have {block.shape[1]} features at layer {layer!r}, but "
+                    f"those seen in fit have {len(columns)}; expected images of the size seen in "
+                    "fit, or pooling='avg', or a backbone that makes all images alike: "
+                    "Backbone(module, input=NetworkInput(channels=3, resize=224, crop=224))."
+                )
+        if not blocks[0].shape[1]:
+            return [np.full((len(X), len(c)), np.nan, np.float32) for c in self.columns]
+        return blocks
+
+    def _send(self, X, cache, verbose=0):
         blocks = compute_activations(
             self.backbone,
             X,
             layers=self.layers,
             pooling=self.pooling,
             image_shape=self.image_shape,
-            cache=self.cache if self._fits_the_cache(n_rows) else False,
+            cache=cache,
             cache_dir=self.cache_dir,
             precision=self.precision,
             verbose=verbose,
             **self.options,
         )
-        if not blocks[0].shape[1]:
-            # Not one image could be read.
-            return [np.full((len(X), len(c)), np.nan, np.float32) for c in self.columns]
-        return [_link(block) for block in blocks] if self.output == "proba" else blocks
+        if self.output == "proba" and blocks[0].shape[1]:
+            return [_link(block) for block in blocks]
+        return blocks
 
-    def _fits_the_cache(self, n_rows):
-        """Tell whether all rows may be kept: they are only if asked for where they are too many."""
-        if self.cache is True or self.cache_dir is not None or n_rows == 1:
-            return True
-        return n_rows * _BYTES * sum(map(len, self.columns)) <= ROW_CACHE.budget
+    def _resolve_cache(self, n_rows):
+        """Return False where all rows would be too many for memory, unless they are asked for."""
+        if self.cache is True or self.cache_dir is not None:
+            return self.cache
+        fits = n_rows * _BYTES * sum(map(len, self.columns)) <= ROW_CACHE.budget
+        return self.cache if fits else False
+
+    def check_caching(self, X, n_rows):
+        """Raise unless `compute` keeps the rows of a checked X, which are so many in all."""
+        if not is_hashable(self.pooling):
+            raise ValueError(
+                f"Got pooling={self.pooling!r}, which has no hash, so that its activations are not "
+                "kept in the row cache; expected a plain function."
+            )
+        cache = self._resolve_cache(n_rows)
+        if not wants_cache(cache, self.backbone, X, self.image_shape, self.pooling, self.layers):
+            why = (
+                "activations of so many rows are larger than the row cache in memory"
+                if cache is False
+                else "to send a row through this network costs less than to look it up"
+            )
+            raise ValueError(
+                f"Got cache={self.cache!r}, with which precompute would keep nothing: {why}; "
+                "expected cache=True"
+                + (", or a folder as cache_dir." if cache is False else ", or no precompute.")
+            )
 
     def cache_info(self):
         """Return the counts of the row cache."""
-        if not self.cache:
+        if not self.cache or not is_hashable(self.pooling):
             return super().cache_info()
         keys = [
             cache_key(self.backbone, layer, self.pooling, self.precision) for layer in self.layers

@@ -41,6 +41,10 @@ class FeatureSource:
         """
         raise NotImplementedError
 
+    def check_caching(self, X, n_rows):
+        """Raise unless `compute` keeps the rows of a checked X, which are so many in all."""
+        raise NotImplementedError
+
     def cache_info(self):
         """Return the counts of the row cache; zeros without one."""
         return CacheInfo()

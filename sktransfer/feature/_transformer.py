@@ -29,6 +29,15 @@ from sktransfer.utils._validation import check_cache_dir, check_count, check_opt
 MANY_FEATURES = 20_000
 # Rows from which the blocks are learned.
 _FEW = 8
+# What changes the features of a network, by its default, and means nothing to an estimator. How a
+# network is run (cache, batch_size, device, ...) is not asked about: searches set it for both.
+_OF_NETWORKS = {
+    "layers": "penultimate",
+    "pooling": "auto",
+    "image_shape": None,
+    "precision": "float32",
+    "on_error": "raise",
+}
 
 
 class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNetworkEstimator):
@@ -49,7 +58,9 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         best as ``FrozenEstimator(estimator)``, which a grid search does not clone: it gets X as it
         came, so it may bring its own preprocessing along, and is never fitted again. A fitted
         sktransfer estimator stands for its network, and within `FrozenEstimator` for what it
-        predicts. None: the features are the input.
+        predicts. With an estimator, ``layers``, ``pooling``, ``image_shape``, ``precision`` and
+        ``on_error`` must be left as they are; ``cache``, ``cache_dir``, ``batch_size``, ``device``
+        and ``n_jobs`` have no effect. None: the features are the input.
     layers : str or sequence of str, default="penultimate"
         Where activations are taken, all in one forward pass:
 
@@ -273,17 +284,29 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         """Send rows through the network now, so that all later look-ups find them in the cache.
 
         Before a search in several processes, with ``cache_dir``: otherwise each process sends the
-        rows of its own.
+        rows of its own. It goes chunk by chunk, so no more than the cache itself is in memory.
 
         Parameters
         ----------
         X : array-like
-            Rows as for `fit`, which is called unless the transformer is fitted.
+            Rows as for `fit`, which is called unless the transformer is fitted. No Dask
+            collection, of which the row cache keeps nothing.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If nothing would be kept: with ``cache=False``, with an estimator as backbone, and
+            where ``cache="auto"`` leaves the network or so many rows out.
         """
+        if _dask.is_dask(X):
+            raise TypeError(
+                "Got X as a Dask collection, of which the row cache keeps nothing; expected an "
+                "array, or no precompute."
+            )
         check_option("cache", self.cache, ("auto", True, False))
         if not self.cache:
             raise ValueError(
@@ -292,8 +315,14 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             )
         if not self.__sklearn_is_fitted__():
             self.fit(X)
-        X = self._source.check(self, X, reset=False)
-        self._source.compute(X, n_rows=1, verbose=self.verbose)
+        is_mapped = isinstance(X, np.memmap)
+        X = X if is_mapped else self._source.check(self, X, reset=False)
+        n_rows = _count_rows(X)
+        self._source.check_caching(X, n_rows)
+        for rows in self._list_chunks(X):
+            part = X[rows]
+            part = self._source.check(self, part, reset=False) if is_mapped else part
+            self._source.compute(part, n_rows=n_rows, verbose=self.verbose)
         return self
 
     def transform(self, X):
@@ -415,7 +444,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     def _take_first_rows(self, X):
         """Return X, or its first chunk where it is not to be loaded as a whole."""
         if _dask.is_dask(X):
-            return _dask.take_first_rows(X)
+            return _dask.take_first_rows(X, _FEW)
         return X[list_chunks(X, 1, self._rows_of_a_pass)[0]] if isinstance(X, np.memmap) else X
 
     def _fit_scales(self, X, checked, context):
@@ -468,7 +497,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 
     def _make_source(self):
         if is_estimator(self.backbone):
-            for name, default in (("layers", "penultimate"), ("image_shape", None)):
+            for name, default in _OF_NETWORKS.items():
                 if getattr(self, name) != default:
                     raise ValueError(
                         f"Got {name}={getattr(self, name)!r} with an estimator as backbone, but "

@@ -127,11 +127,16 @@ def _find_split(extractor, settings, X):
         isinstance(m, _NormBase) and not m.affine for m in extractor.modules()
     ):
         return None, "freeze_norm=False, and a normalisation layer has no weights to freeze"
-    if not wants_cache(settings.cache, settings.backbone, X, settings.image_shape, "flatten"):
-        return None, "the network is so small that looking rows up costs more than running it"
     if len(X) < 2:
         return None, "there is one row"
     split, reason = find_split(extractor, to_tensor(settings.prepare(X[:_N_TRIED])))
-    if split is not None and 4 * math.prod(split.shape) * len(X) > _MAX_BYTES:
+    if split is None:
+        return None, reason
+    layers = (split.layer,)
+    if not wants_cache(
+        settings.cache, settings.backbone, X, settings.image_shape, "flatten", layers
+    ):
+        return None, "the network is so small that looking rows up costs more than running it"
+    if 4 * math.prod(split.shape) * len(X) > _MAX_BYTES:
         return None, f"activations behind {split.layer!r} would take more than 2 GiB"
     return split, reason

@@ -1,6 +1,9 @@
+import dataclasses
+import functools
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ import torch
 
 from sktransfer import Backbone
 from sktransfer.backbones import _worth, clear_row_cache
-from sktransfer.backbones._activations import _REASONS, cache_key, compute_activations
+from sktransfer.backbones._activations import cache_key, compute_activations
 from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.backbones._extractor import FeatureExtractor
+from sktransfer.backbones._tiers import cache_info
 
 rng = np.random.default_rng(0)
 IMAGES = rng.random((30, 8, 8)).astype(np.float32)
@@ -139,7 +143,7 @@ def test_bfloat16_is_near_and_kept_apart(small_network, tensors_of):
         error = np.abs(features - exact).max() / np.abs(exact).max()
         assert 0 < error < 0.02
     compute_activations(backbone, IMAGES, precision="bfloat16")
-    rows = [ROW_CACHE.info(cache_key(backbone, "penultimate", "auto", p)).rows for p in PRECISIONS]
+    rows = [cache_info([cache_key(backbone, "penultimate", "auto", p)]).rows for p in PRECISIONS]
     assert rows == [30, 30]
     assert tensors_of(backbone.copy_module()) == before
     (again,) = compute_activations(backbone, IMAGES, cache=False)
@@ -182,7 +186,7 @@ def test_rows_on_disk_are_not_sent_again(small_network, tmp_path):
     np.testing.assert_array_equal(again[30:50], features)
     np.testing.assert_array_equal(again[:30], again[:29:-1])
     key = cache_key(backbone, "penultimate", "auto")
-    assert ROW_CACHE.info(key).bytes == 0
+    assert cache_info([key]).bytes == 0
 
 
 def test_layers_asked_for_later_are_filled_in_on_disk(small_network, tmp_path):
@@ -208,8 +212,8 @@ class StopsAtSome(torch.nn.Module):
 
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_what_was_sent_before_an_interrupt_is_kept(tmp_path, on_disk):
+    clear_row_cache()
     BatchSizes.sizes.clear()
-    _REASONS.clear()
     backbone, X = Backbone(StopsAtSome()), rng.random((30, 4))
     cache_dir = tmp_path if on_disk else None
     parameters = {"cache": True, "cache_dir": cache_dir, "batch_size": 10}
@@ -220,7 +224,8 @@ def test_what_was_sent_before_an_interrupt_is_kept(tmp_path, on_disk):
     BatchSizes.sizes[:] = [0] * 9
     (doubled,) = compute_activations(backbone, X, **parameters)
     # Two batches and the two rows of the trial went through before.
-    assert BatchSizes.sizes[9:] == [10]
+    # A process that knows nothing of the network tries it again.
+    assert BatchSizes.sizes[9:] == ([10, 2] if on_disk else [10])
     np.testing.assert_allclose(doubled, 2 * X, rtol=1e-6)
 
 
@@ -235,7 +240,7 @@ import sys
 import numpy as np
 import torch
 from sktransfer import Backbone
-from sktransfer.backbones._activations import _REASONS, cache_key, compute_activations
+from sktransfer.backbones._activations import cache_key, compute_activations
 from sktransfer.backbones._tiers import cache_info
 
 torch.set_num_threads(1)
@@ -271,7 +276,7 @@ def test_networks_on_tables_are_cached_where_it_pays(monkeypatch, digest_seconds
     backbone, X = Backbone(torch.nn.Linear(4, width)), rng.random((300, 4))
     compute_activations(backbone, X, layers=("output",))
     (second,) = compute_activations(backbone, X + 1, layers=("output",))
-    info = ROW_CACHE.info(cache_key(backbone, "output", "auto"))
+    info = cache_info([cache_key(backbone, "output", "auto")])
     guessed = width == 20_000
     assert info.rows == 300 * guessed + 300 * is_cached
     (uncached,) = compute_activations(backbone, X + 1, layers=("output",), cache=False)
@@ -304,6 +309,88 @@ def test_seconds_saved_are_those_that_rows_take():
     backbone, X = Backbone(Slow()), rng.random((10, 4))
     for _ in range(5):
         compute_activations(backbone, X, cache=True)
-    info = ROW_CACHE.info(cache_key(backbone, "penultimate", "auto"))
+    info = cache_info([cache_key(backbone, "penultimate", "auto")])
     assert info.hits == 40
     assert info.seconds_saved >= 4 * 0.05
+
+
+class Corner:
+    """Pooling that is known by its identity but computes what its state says."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def __call__(self, maps):
+        return maps.flatten(1)[:, : self.width]
+
+    def pool(self, maps):
+        return self(maps)
+
+
+class CornerModule(Corner, torch.nn.Module):
+    def __init__(self, width):
+        torch.nn.Module.__init__(self)
+        self.width = width
+
+
+WIDTH = 2
+
+
+def take_corner(maps):
+    return maps.flatten(1)[:, :WIDTH]
+
+
+@pytest.mark.parametrize("kind", ["object", "method", "partial", "module", "global"])
+def test_what_a_pooling_holds_may_change(kind, monkeypatch):
+    corner = CornerModule(2) if kind == "module" else Corner(2)
+    pooling = {
+        "object": corner,
+        "module": corner,
+        "method": corner.pool,
+        "partial": functools.partial(corner.pool),
+        "global": take_corner,
+    }[kind]
+    backbone = Backbone(torch.nn.Conv2d(1, 4, 3))
+    options = {"layers": ("output",), "pooling": pooling, "cache": True}
+    (narrow,) = compute_activations(backbone, IMAGES, **options)
+    corner.width = 5
+    monkeypatch.setitem(globals(), "WIDTH", 5)
+    (wide,) = compute_activations(backbone, IMAGES, **options)
+    assert (narrow.shape, wide.shape) == ((30, 2), (30, 5))
+    (again,) = compute_activations(backbone, IMAGES, **options)
+    np.testing.assert_array_equal(again, wide)
+    assert cache_info([cache_key(backbone, "output", pooling)]).hits == 30
+
+
+@dataclasses.dataclass
+class Unhashable:
+    width: int
+
+    def __call__(self, maps):
+        return maps.flatten(1)[:, : self.width]
+
+
+@pytest.mark.parametrize("pooling", [Unhashable(2), (Unhashable(2),)])
+def test_a_pooling_without_a_hash_is_not_cached(pooling):
+    backbone = Backbone(torch.nn.Conv2d(1, 4, 3))
+    for _ in range(2):
+        (features,) = compute_activations(
+            backbone, IMAGES, layers=("output",), pooling=pooling, cache=True
+        )
+        assert features.shape == (30, 2)
+
+
+def test_the_cache_in_memory_makes_no_other_copy_of_the_result():
+    class Widened(torch.nn.Module):
+        def forward(self, rows):
+            return rows.repeat(1, 512)
+
+    backbone, X = Backbone(Widened()), rng.random((3000, 2)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        (result,) = compute_activations(backbone, X, layers=("output",), cache=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The result, what the cache holds, and parts of these.
+    assert peak < 2.6 * result.nbytes

@@ -306,3 +306,30 @@ class Method:
 def test_fingerprint_knows_whatever_a_module_holds(hold):
     one, same, other = (Backbone(Holder(hold(value))).fingerprint for value in (1, 1, 2))
     assert one == same != other
+
+
+class LinearHolder(nn.Linear):
+    def __init__(self, held):
+        super().__init__(2, 2)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.held = held
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.int64(2), np.int64(3)),
+        (np.float32(2), np.float64(2)),
+        (slice(0, 4), slice(4, 8)),
+        (range(0, 4), range(4, 8)),
+        (torch.float16, torch.bfloat16),
+        (np.dtype("f4"), np.dtype("f8")),
+    ],
+)
+def test_fingerprint_knows_values_that_modules_hold(one, other):
+    assert (
+        Backbone(LinearHolder(one)).fingerprint
+        == Backbone(LinearHolder(copy.copy(one))).fingerprint
+    )
+    assert Backbone(LinearHolder(one)).fingerprint != Backbone(LinearHolder(other)).fingerprint

@@ -60,9 +60,9 @@ def test_counts(tiers):
 def test_the_store_unused_for_longest_is_dropped():
     cache = RowCache(budget=3 * 400)
     for key in "abc":
-        cache[key].insert([b"x"], np.zeros((1, 100), dtype=np.float32))
+        cache[key].insert([b"x"], np.zeros((1, 100), dtype=np.float32), np.arange(1))
     kept = cache["a"]
-    cache["d"].insert([b"x"], np.zeros((1, 100), dtype=np.float32))
+    cache["d"].insert([b"x"], np.zeros((1, 100), dtype=np.float32), np.arange(1))
     cache.shrink()
     assert cache["a"] is kept
     assert cache["b"].info().rows == 0

@@ -61,7 +61,7 @@ def find_pairs(network, tapped=()):
 
 def count_folded(backbone):
     """Return how many layers of the network that rows are sent through are passed over."""
-    fast = list(backbone.fast_networks._ready.values())[-1]
+    fast = list(backbone._fast_networks._ready.values())[-1]
     return sum("forward" in vars(layer) for layer in fast.modules())
 
 

@@ -387,3 +387,40 @@ def test_writers_that_are_killed_at_any_time(tmp_path):
 
 def test_folders_are_opened_once_per_process(tmp_path):
     assert open_folder(str(tmp_path), "a") is open_folder(str(tmp_path), "a")
+
+
+def test_too_many_open_files_condemn_no_file(tmp_path, monkeypatch):
+    write(tmp_path)
+    tiers = Tiers(KEY, tmp_path)
+
+    def refuse(*args, **kwargs):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sktransfer.backbones._segments.mmap.mmap", refuse)
+        with pytest.warns(RowCacheWarning, match="for now .*Too many open files") as caught:
+            assert not tiers.fetch(DIGESTS)[0].any()
+            assert not tiers.fetch(DIGESTS)[0].any()
+    assert len(caught) == 1
+    assert "removed" not in str(caught[0].message)
+    held, values = tiers.fetch(DIGESTS)
+    assert held.all()
+    np.testing.assert_array_equal(values, VALUES)
+    # What is mapped stays so where the folder cannot be listed.
+    with monkeypatch.context() as patch:
+        patch.setattr("sktransfer.backbones._segments.os.scandir", refuse)
+        with pytest.warns(RowCacheWarning, match="Cannot read the folder"):
+            assert tiers.fetch(DIGESTS)[0].all()
+
+
+def test_a_long_pass_leaves_few_files_at_any_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("sktransfer.backbones._segments.os.fsync", lambda number: None)
+    tiers = Tiers(KEY, tmp_path)
+    n_files = []
+    for i in range(200):
+        tiers.keep([i.to_bytes(16, "little")], VALUES[:1])
+        n_files.append(len(segments_in(tiers.folder.path)))
+    assert max(n_files) <= 66
+    tiers.finish()
+    held, _ = tiers.fetch([i.to_bytes(16, "little") for i in range(200)])
+    assert held.all()

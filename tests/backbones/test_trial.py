@@ -7,7 +7,8 @@ from torch import nn
 
 from sktransfer import Backbone
 from sktransfer.backbones import clear_row_cache
-from sktransfer.backbones._activations import _REASONS, compute_activations
+from sktransfer.backbones._activations import cache_key, compute_activations
+from sktransfer.backbones._tiers import cache_info
 from sktransfer.exceptions import RowCacheWarning
 
 rng = np.random.default_rng(0)
@@ -17,7 +18,6 @@ IMAGES = rng.random((12, 1, 6, 6)).astype(np.float32)
 @pytest.fixture(autouse=True)
 def nothing_is_known():
     clear_row_cache()
-    _REASONS.clear()
 
 
 class Centred(nn.Module):
@@ -126,7 +126,6 @@ def test_it_is_tried_once_and_with_two_rows(tmp_path):
     assert Counted.sizes == [8, 2, 4]
     # What another process has kept was tried there.
     clear_row_cache()
-    _REASONS.clear()
     compute_activations(backbone, IMAGES, cache_dir=tmp_path)
     assert Counted.sizes == [8, 2, 4]
     compute_activations(backbone, IMAGES, cache=False)
@@ -154,3 +153,65 @@ def test_global_random_state_is_left_alone_for_networks_that_do_not_draw():
     state = torch.get_rng_state()
     compute_activations(Backbone(make_network(nn.Dropout())), IMAGES)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class RandomEnd(nn.Module):
+    """Ordinary at layer "first", random at the output by `scale` times the largest activation."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.first, self.scale = nn.Linear(4, 8), scale
+
+    def forward(self, rows):
+        rows = self.first(rows)
+        return rows + self.scale * rows.abs().max() * torch.rand(len(rows), 1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("folds", [True, False])
+def test_little_randomness_is_found_in_any_precision(precision, folds):
+    layers = [nn.BatchNorm2d(4), nn.ReLU()] if folds else [nn.ReLU()]
+
+    class Last(nn.Module):
+        def forward(self, maps):
+            means = maps.mean((2, 3))
+            return means + 0.02 * means.abs().max() * torch.rand(len(means), 1)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 4, 3), *layers, Last())
+        with pytest.warns(RowCacheWarning, match="it is random"):
+            compute_activations(
+                Backbone(network), IMAGES, layers=("output",), precision=precision, cache=True
+            )
+
+
+def test_networks_in_bfloat16_that_are_not_random_are_kept(monkeypatch):
+    backbone = Backbone(make_network(nn.Flatten(), [nn.BatchNorm2d(4)]))
+    (first,) = compute_activations(backbone, IMAGES, precision="bfloat16", cache=True)
+    (again,) = compute_activations(backbone, IMAGES[::-1], precision="bfloat16", cache=True)
+    np.testing.assert_array_equal(first, again[::-1])
+    assert cache_info([cache_key(backbone, "penultimate", "auto", "bfloat16")]).hits == 12
+
+
+def test_the_verdict_is_of_the_layer_that_is_random():
+    backbone = Backbone(RandomEnd(0.1))
+    X = rng.random((6, 4))
+    with pytest.warns(
+        RowCacheWarning, match="sent each time: at 'output', it is random[^;]*again. Exp"
+    ):
+        compute_activations(backbone, X, layers=("first", "output"), cache=True)
+    for _ in range(2):
+        compute_activations(backbone, X, layers=("first",), cache=True)
+        compute_activations(backbone, X, layers=("output",), cache=True)
+    assert cache_info([cache_key(backbone, "first", "auto")])[:3] == (6, 12, 6)
+    assert cache_info([cache_key(backbone, "output", "auto")]).rows == 0
+
+
+def test_a_network_is_tried_again_once_the_cache_is_cleared():
+    backbone = Backbone(RandomEnd(0.1))
+    X = rng.random((6, 4))
+    for _ in range(2):
+        with pytest.warns(RowCacheWarning, match="it is random"):
+            compute_activations(backbone, X, layers=("output",), cache=True)
+        clear_row_cache()

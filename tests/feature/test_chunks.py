@@ -8,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from sktransfer import Backbone, FeatureTransferTransformer
+from sktransfer.backbones import ImageRows
+from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.feature import _chunks
 from sktransfer.feature._chunks import NpyFile, list_chunks
@@ -187,3 +189,40 @@ def test_memory_for_a_few_chunks_is_enough(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert features.shape == (30_000, 134)
     assert peak < rows.nbytes / 2
+
+
+@pytest.mark.parametrize("kind", ["mapped", "array", "images"])
+def test_precompute_goes_chunk_by_chunk(kind, mapped, small_chunks, small_network, monkeypatch):
+    rows = mapped(np.uint8)
+    X = {"mapped": rows, "array": np.array(rows), "images": ImageRows(list(np.array(rows)))}[kind]
+    sent = []
+
+    def spy(backbone, X, **options):
+        sent.append(len(X))
+        return compute_activations(backbone, X, **options)
+
+    monkeypatch.setattr("sktransfer.feature._network_source.compute_activations", spy)
+    transformer = FeatureTransferTransformer(small_network, batch_size=5).fit(X[:20])
+    sent.clear()
+    transformer.precompute(X)
+    assert sum(sent) == 130
+    assert len(sent) > 1
+    n_sent = small_network.rows_seen
+    transformer.transform(X)
+    assert small_network.rows_seen == n_sent
+
+
+def test_precompute_says_where_nothing_would_be_kept(small_network, mapped, monkeypatch, tmp_path):
+    table = rng.normal(size=(30, 4))
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    with pytest.raises(ValueError, match="Got cache='auto'.*keep nothing: to send a row"):
+        FeatureTransferTransformer(network).precompute(table)
+    kept = FeatureTransferTransformer(network, cache=True).precompute(table)
+    assert kept.cache_info_.rows == 30
+    monkeypatch.setattr(ROW_CACHE, "budget", 130 * 32 * 4 - 1)
+    with pytest.raises(ValueError, match="so many rows are larger than the row cache"):
+        FeatureTransferTransformer(small_network).precompute(mapped())
+    for options in ({"cache": True}, {"cache_dir": tmp_path}):
+        kept = FeatureTransferTransformer(small_network, **options).precompute(mapped())
+        assert kept.cache_info_.rows == 130
+        ROW_CACHE.clear()

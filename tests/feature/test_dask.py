@@ -177,3 +177,8 @@ def test_two_processes_of_a_cluster(client, digits):
         atol=2.5 / len(y),
     )
     assert all(count <= 1 for _, count in client.run(describe_process).values())
+
+
+def test_precompute_takes_no_collection(transformer, images):
+    with pytest.raises(TypeError, match="Got X as a Dask collection, of which the row cache keeps"):
+        transformer.precompute(da.from_array(images, chunks=(30, 8, 8)))

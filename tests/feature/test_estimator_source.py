@@ -264,11 +264,22 @@ def test_frozen_means_predictions_and_bare_means_the_network(digits):
         (LinearRegression().fit(X, y), {"output": "logits"}, "expected output='features'"),
         (SOURCE, {"output": "logits", "layers": "all"}, "Got layers='all' with an estimator"),
         (SOURCE, {"output": "logits", "image_shape": (2, 2)}, "Got image_shape"),
+        (SOURCE, {"output": "logits", "pooling": "max"}, "Got pooling='max' with an estimator"),
+        (SOURCE, {"output": "logits", "precision": "bfloat16"}, "only networks have that"),
+        (SOURCE, {"output": "logits", "on_error": "nan"}, "expected on_error='raise'"),
     ],
 )
 def test_what_an_estimator_cannot_give(source, parameters, message):
     with pytest.raises(ValueError, match=message):
         FeatureTransferTransformer(source, **parameters).fit(X)
+
+
+def test_how_networks_are_run_means_nothing_to_an_estimator(tmp_path):
+    expected = features_of(SOURCE, "logits").transform(X)
+    options = {"cache": True, "cache_dir": tmp_path, "batch_size": 2, "n_jobs": 2}
+    np.testing.assert_array_equal(features_of(SOURCE, "logits", **options).transform(X), expected)
+    with pytest.raises(ValueError, match="precompute fills the row cache.*of networks"):
+        FeatureTransferTransformer(SOURCE, output="logits").precompute(X)
 
 
 def test_rows_of_another_width_than_in_fit():

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sktransfer import Backbone, FeatureTransferTransformer, ParameterTransferClassifier
+from sktransfer.backbones import ImageRows, NetworkInput
 
 
 @pytest.fixture
@@ -421,3 +422,33 @@ def test_texts_are_the_paths_of_images():
             FeatureTransferTransformer("glyphs").fit(texts)
         with pytest.raises(ValueError, match=r"images, such as row 0 \('a'\), with backbone=None"):
             FeatureTransferTransformer().fit(texts)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("size", [6, 10])
+def test_images_of_another_size_than_in_fit_have_other_features(size, cache):
+    images = [np.zeros((8, 8), np.uint8)] * 3
+    backbone = Backbone(nn.Conv2d(1, 2, 3), input=NetworkInput(channels=1))
+    options = {"layers": "output", "cache": cache}
+    transformer = FeatureTransferTransformer(backbone, pooling="flatten", **options)
+    transformer.fit(ImageRows(images))
+    others = ImageRows([np.zeros((size, size), np.uint8)] * 3)
+    width = 2 * (size - 2) ** 2
+    with pytest.raises(
+        ValueError, match=f"have {width} features at layer 'output'.*seen in fit have 72.*'avg'"
+    ):
+        transformer.transform(others)
+    pooled = FeatureTransferTransformer(backbone, **options).fit(ImageRows(images))
+    assert pooled.transform(others).shape == (3, 2)
+
+
+def test_probabilities_of_images_none_of_which_can_be_read():
+    backbone = Backbone(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), input=NetworkInput(channels=1)
+    )
+    transformer = FeatureTransferTransformer(backbone, output="proba", on_error="nan")
+    transformer.fit(ImageRows([np.zeros((8, 8), np.uint8)]))
+    with pytest.warns(UserWarning, match="cannot be read"):
+        proba = transformer.transform(["/no/such.png", "/no/other.png"])
+    assert proba.shape == (2, 3)
+    assert np.isnan(proba).all()

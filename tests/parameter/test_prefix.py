@@ -5,9 +5,9 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sktransfer import Backbone, ParameterTransferClassifier, ParameterTransferRegressor
-from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones import _worth, clear_row_cache
 from sktransfer.backbones._activations import cache_key
-from sktransfer.backbones._cache import ROW_CACHE
+from sktransfer.backbones._tiers import cache_info
 from sktransfer.training import DELTA, GradualUnfreezing, LowRankAdapters
 
 # Sizes of the batches that went through the first block: of all networks, so that it is no part
@@ -113,7 +113,7 @@ def test_frozen_blocks_run_once_per_row_over_folds_and_candidates(network, few):
     assert count_rows() == 3 * 40 + 6 * 48
     for layer in ("penultimate", "norm2", "block1", "block2"):
         pooling = "auto" if layer == "penultimate" else "flatten"
-        info = ROW_CACHE.info(cache_key(backbone, layer, pooling))
+        info = cache_info([cache_key(backbone, layer, pooling)])
         assert (info.misses, info.rows) == (40, 40), layer
 
 
@@ -264,4 +264,17 @@ def test_looking_up_vectors_of_a_small_network_costs_more_than_it_saves(few):
     key = cache_key(backbone, "1", "flatten")
     for cache, n_rows in (("auto", 0), (True, 40)):
         make_classifier(backbone, trainable=1, cache=cache).fit(X, y)
-        assert ROW_CACHE.info(key).rows == n_rows
+        assert cache_info([key]).rows == n_rows
+
+
+def test_what_was_measured_at_the_cut_decides(few, monkeypatch):
+    # With more than 50,000 parameters, so that nothing but a measurement speaks against the cache.
+    network = nn.Sequential(nn.Linear(64, 700), nn.ReLU(), nn.Linear(700, 8), nn.Linear(8, 2))
+    X, y = few[0].reshape(-1, 64), few[1]
+    backbone = Backbone(network)
+    clear_row_cache()
+    monkeypatch.setattr(_worth, "_VERDICTS", {})
+    assert make_classifier(backbone, trainable=1).fit(X, y).prefix_ == "1"
+    monkeypatch.setitem(_worth._VERDICTS, (backbone.fingerprint, ("1",), (64,)), False)
+    classifier = make_classifier(backbone, trainable=1).fit(X, y)
+    assert "looking rows up costs more" in classifier.prefix_
