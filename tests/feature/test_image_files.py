@@ -268,6 +268,40 @@ def test_a_bad_image_is_not_cached(backbone, paths, bad_paths):
     np.testing.assert_array_equal(features, transformer.transform([paths[0]] * 2))
 
 
+def test_files_for_a_network_whose_arrays_have_channels_last(small_network, paths, images):
+    """Files are what they are, wherever arrays have their channels."""
+    size = {"channels": 1, "resize": 12, "crop": 10}
+    expected = FeatureTransferTransformer(
+        Backbone(small_network, input=NetworkInput(**size))
+    ).fit_transform(paths)
+    last = Backbone(small_network, input=NetworkInput(**size, channels_last=True))
+    for X in (paths, [image[..., np.newaxis] for image in images]):
+        for cache in (False, True):
+            features = FeatureTransferTransformer(last, cache=cache).fit_transform(X)
+            np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_overwritten_after_the_look_up_does_not_poison_the_cache(
+    backbone, paths, monkeypatch
+):
+    transformer = FeatureTransferTransformer(backbone, cache=True).fit(paths[:1])
+    first = Path(paths[3]).read_bytes()
+    look_up = ImageRows.digests
+
+    def digests_then_overwrite(rows):
+        found = look_up(rows)
+        shutil.copy(paths[4], paths[3])
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageRows, "digests", digests_then_overwrite)
+        with pytest.raises(ValueError, match="changed while it was read"):
+            transformer.transform([paths[3]])
+    Path(paths[3]).write_bytes(first)
+    expected = FeatureTransferTransformer(backbone, cache=False).fit_transform([paths[3]])
+    np.testing.assert_array_equal(transformer.transform([paths[3]]), expected)
+
+
 def test_nothing_can_be_fitted_on_bad_images_alone(backbone, bad_paths):
     with pytest.raises(ValueError, match="no image that can be read.*row 1"):
         FeatureTransferTransformer(backbone, on_error="nan").fit(bad_paths)
