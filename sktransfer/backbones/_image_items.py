@@ -100,7 +100,9 @@ def read_pixels(image, network_input):
         _refuse(image)
     pixels = np.moveaxis(pixels, -1, 0)
     # A network that does not say how many channels it takes is not expected to take alpha.
-    return put_on_white(pixels) if not network_input.channels and len(pixels) in (2, 4) else pixels
+    if not network_input.channels and len(pixels) in (2, 4):
+        return put_on_white(pixels[np.newaxis])[0]
+    return pixels
 
 
 def _load(image):

@@ -12,7 +12,6 @@ import joblib
 import numpy as np
 import torch
 
-from sktransfer.backbones._channels import convert_channels
 from sktransfer.backbones._image_items import (
     WrongTypeError,
     digest_image,
@@ -235,9 +234,7 @@ class ImageRows:
             self._check_unchanged(row, image)
             pixels = read_pixels(image, network_input)
         try:
-            if network_input.channels:
-                pixels = convert_channels(pixels, network_input.channels)
-            images = network_input.fit_size(pixels[np.newaxis])
+            images = network_input.fit_images(pixels[np.newaxis])
             network_input.check_row(images.shape[1:], images.shape)
         except ValueError as error:
             raise ValueError(f"{error} (In {self.describe(row)}.)") from error
