@@ -95,8 +95,9 @@ def warn_of_conversion(given, network_input, name):
         return
     warnings.warn(
         f"Got images of {given} channel(s) for the backbone {name!r}, which takes "
-        f"{network_input.channels}: {_describe(given, network_input.channels)}. If the last axis of X is the width "
-        "and not the channels, or the reverse, say so: NetworkInput(channels_last=...).",
+        f"{network_input.channels}: {_describe(given, network_input.channels)}. If the last axis "
+        "of X is the width and not the channels, or the reverse, say so: "
+        "NetworkInput(channels_last=...).",
         ChannelConversionWarning,
         stacklevel=2,
     )

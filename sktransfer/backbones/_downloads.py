@@ -5,6 +5,7 @@ for each file.
 """
 
 import hashlib
+import http.client
 import os
 import pathlib
 import re
@@ -108,12 +109,19 @@ def fetch_url(url, subject):
             open(temporary, "xb") as file,
         ):
             shutil.copyfileobj(response, file, 2**20)
+            expected, found = response.headers.get("Content-Length"), file.tell()
+        if expected is not None and found != int(expected):
+            reason = f"the download broke off after {found} of {expected} bytes; try again"
+            raise _unavailable(subject, url, reason)
         _check_name(temporary, name, url)
         os.replace(temporary, path)
     except urllib.error.URLError as error:
         raise _unavailable(subject, url, f"it is not in {str(folder)!r}, and {error}") from error
     except TimeoutError as error:
         raise _unavailable(subject, url, "the server does not answer") from error
+    except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
+        reason = f"the connection broke off ({error or type(error).__name__}); try again"
+        raise _unavailable(subject, url, reason) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -53,9 +53,11 @@ class ImageRows:
         with channels first or last, of uint8 or floats. Items of a Dataset may be pairs, of which
         the first counts.
     n_jobs : int, default=None
-        Threads that read images; see joblib for None and negative numbers.
+        Threads that read images; see joblib for None and negative numbers. Estimators whose own
+        ``n_jobs`` is None, or that have none, go by this one.
     on_error : {"raise", "nan"}, default="raise"
-        Whether an image that cannot be read is an error, or a row without features.
+        Whether an image that cannot be read is an error, or left out by `prepare` and `decode`.
+        Estimators go by their own ``on_error``, and raise where they have none.
 
     Examples
     --------
@@ -409,7 +411,8 @@ def _list_column(X):
             return None
         X = X.iloc[:, 0] if library == "pandas" else X.to_series(0)
     is_numeric = X.dtype.is_numeric() if library == "polars" else X.dtype.kind in "biufc"
-    return None if is_numeric else X.to_list()
+    # No list: arrays in it that are alike are still no rows that scikit-learn can stack.
+    return None if is_numeric else _to_object_array(X.to_list())
 
 
 def _find_images(values):

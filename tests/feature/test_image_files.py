@@ -76,6 +76,39 @@ def test_a_list_of_arrays_of_one_size_is_an_array(backbone, images):
     np.testing.assert_allclose(several[:-1], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "container",
+    [
+        pd.Series,
+        lambda images: pd.DataFrame({"scan": images}),
+        lambda images: pl.Series(images, dtype=pl.Object),
+        lambda images: pl.DataFrame({"scan": pl.Series(images, dtype=pl.Object)}),
+    ],
+)
+def test_arrays_in_a_column_need_not_differ_in_size(backbone, images, container):
+    alike = [image for image in images if image.shape == images[0].shape]
+    expected = FeatureTransferTransformer(backbone).fit_transform(np.stack(alike))
+    transformer = FeatureTransferTransformer(backbone)
+    for n in (len(alike), 1):
+        features = transformer.fit(container(alike)).transform(container(alike[:n]))
+        np.testing.assert_allclose(features, expected[:n], rtol=1e-5, atol=1e-6)
+    # Others may follow, as after images that differ.
+    assert transformer.transform(container(images)).shape == (60, 32)
+    if isinstance(container(alike), pd.DataFrame):
+        assert transformer.feature_names_in_.tolist() == ["scan"]
+
+
+def test_estimators_go_by_their_own_on_error(backbone, paths, bad_paths):
+    X = [*paths[:3], *bad_paths]
+    transformer = FeatureTransferTransformer(backbone).fit(paths)
+    with pytest.raises(ValueError, match="cannot be read in row"):
+        transformer.transform(ImageRows(X, on_error="nan"))
+    transformer = FeatureTransferTransformer(backbone, on_error="nan").fit(paths)
+    with pytest.warns(UserWarning, match="Got 2 of 5"):
+        features = transformer.transform(ImageRows(X))
+    assert np.isnan(features).all(axis=1).tolist() == [False] * 3 + [True] * 2
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 @pytest.mark.parametrize("n_jobs", [None, 3])
 def test_batches_and_threads_change_nothing(backbone, paths, batch_size, n_jobs):
