@@ -254,9 +254,8 @@ class ImageRows:
             )
         raise _ChangedError(
             f"Got a Dataset that gives another image each time for {self.describe(row)}, but "
-            "expected the same; leave random transforms out: ParameterTransferClassifier and "
-            "ParameterTransferRegressor have augment=..., FeatureTransferTransformer takes such a "
-            "Dataset with cache=False."
+            "expected the same; leave random transforms out. Estimators that train the network "
+            "have augment=... for them; features of images as they happen to be need cache=False."
         )
 
     @contextlib.contextmanager

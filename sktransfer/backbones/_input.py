@@ -7,7 +7,7 @@ import numpy as np
 
 from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, convert_channels
 from sktransfer.backbones._image_rows import ImageRows
-from sktransfer.backbones._resize import final_size, resize_images
+from sktransfer.backbones._resize import as_pair, final_size, resize_images
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -103,7 +103,7 @@ class NetworkInput:
     def find_size(self):
         """Return (height, width) of prepared images if it is the same for all, else None."""
         if self.crop is not None:
-            return self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
+            return as_pair(self.crop)
         return self.resize if isinstance(self.resize, tuple) else None
 
     def check(self, shape, image_shape=None):
