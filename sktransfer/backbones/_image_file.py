@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 
+from sktransfer.utils._optional import import_optional
+
 _ORIENTATION = 0x0112
 # What turns (height, width[, channels]) upright, by the value of the EXIF tag "Orientation".
 _UPRIGHT = {
@@ -21,14 +23,7 @@ _LARGEST_16_BIT = np.float32(65535)
 
 def import_pillow():
     """Return the module PIL.Image, or raise and name the extra."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "Got images to be read, which needs Pillow; "
-            'pip install "sktransfer[images]", or pass arrays.'
-        ) from error
-    return Image
+    return import_optional("PIL.Image", "images", "Reading images (other than arrays) needs Pillow")
 
 
 def decode_file(content):
