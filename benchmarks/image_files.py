@@ -7,7 +7,6 @@ JPEG files of 500 x 375 pixels, made on the spot, through a network of the size 
 several times; ratios are medians of those within one round, since other programs share the CPU.
 """
 
-import itertools
 import sys
 import tempfile
 import time
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _resnet import make_resnet
 from PIL import Image
-from torch import nn
 
 from sktransfer import Backbone, FeatureTransferTransformer
 from sktransfer.backbones import ImageRows, NetworkInput
@@ -31,39 +30,6 @@ INPUT = NetworkInput(
     resize=256,
     crop=224,
 )
-
-
-class Block(nn.Module):
-    def __init__(self, n_in, n_out, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(n_out)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(n_out)
-        self.shortcut = nn.Identity()
-        if stride != 1 or n_in != n_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
-            )
-
-    def forward(self, x):
-        inner = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
-
-
-def make_network():
-    """Make the 18 layers of He et al. (2016), with random weights."""
-    torch.manual_seed(0)
-    layers = [
-        nn.Conv2d(3, 64, 7, 2, padding=3, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, padding=1),
-    ]
-    widths = (64, 64, 128, 256, 512)
-    for n_in, n_out in itertools.pairwise(widths):
-        layers += [Block(n_in, n_out, 1 if n_in == n_out else 2), Block(n_out, n_out, 1)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
 
 
 def make_files(folder, n_images):
@@ -85,7 +51,7 @@ def measure(run):
 
 def main():
     n_images = int(sys.argv[1]) if len(sys.argv) > 1 else N_IMAGES
-    backbone = Backbone(make_network(), name="ResNet-18", input=INPUT)
+    backbone = Backbone(make_resnet(), name="ResNet-18", input=INPUT)
     with tempfile.TemporaryDirectory() as folder:
         paths = make_files(folder, n_images)
         arrays = np.moveaxis(ImageRows(paths).decode(INPUT), 1, -1)

@@ -11,9 +11,10 @@ __all__ = [
 
 
 class ChannelConversionWarning(UserWarning):
-    """Grey images were given to a network for colour images, or the reverse.
+    """Images have other channels than the network takes: grey or alpha for colour, say.
 
-    The channel is repeated, or the three are mixed to grey. Said once per backbone in a process.
+    The channel is repeated, the three are mixed to grey, alpha becomes a white background. Said
+    once in a process for each number of channels and `NetworkInput`, whatever the backbone.
     """
 
 

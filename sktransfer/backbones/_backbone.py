@@ -17,6 +17,7 @@ from sktransfer.backbones._channels import warn_of_conversion
 from sktransfer.backbones._fast_networks import FastNetworks
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.backbones._resize import as_pair
 from sktransfer.utils._immutable import Immutable
 
 
@@ -149,9 +150,7 @@ class Backbone(Immutable):
         """Return two rows of zeros of the kind that the network takes, or None if unknown."""
         size = max(32, self.input.min_size)
         if self.input.channels:
-            size = self.input.resize or size
-            square = (size, size) if np.ndim(size) == 0 else size
-            height, width = self.input.find_size() or square
+            height, width = self.input.find_size() or as_pair(self.input.resize or size)
             return np.zeros((2, self.input.channels, height, width), dtype=np.float32)
         first = self._first_layer
         if isinstance(first, nn.Linear):

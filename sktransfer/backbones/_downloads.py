@@ -5,6 +5,7 @@ for each file.
 """
 
 import hashlib
+import http.client
 import os
 import pathlib
 import re
@@ -13,11 +14,11 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 
 import torch
 
 from sktransfer.backbones._state_dict import SUFFIXES
+from sktransfer.utils._files import replacing
 
 _TIMEOUT = 5
 
@@ -101,21 +102,25 @@ def fetch_url(url, subject):
         reason = f"it is not in {str(folder)!r}, and HF_HUB_OFFLINE is set"
         raise _unavailable(subject, url, reason)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{name}.{uuid.uuid4().hex}.tmp"
     try:
-        with (
-            urllib.request.urlopen(url, timeout=_TIMEOUT) as response,
-            open(temporary, "xb") as file,
-        ):
-            shutil.copyfileobj(response, file, 2**20)
-        _check_name(temporary, name, url)
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            with (
+                urllib.request.urlopen(url, timeout=_TIMEOUT) as response,
+                open(unfinished, "xb") as file,
+            ):
+                shutil.copyfileobj(response, file, 2**20)
+                expected, found = response.headers.get("Content-Length"), file.tell()
+            if expected is not None and found != int(expected):
+                reason = f"the download broke off after {found} of {expected} bytes; try again"
+                raise _unavailable(subject, url, reason)
+            _check_name(unfinished, name, url)
     except urllib.error.URLError as error:
         raise _unavailable(subject, url, f"it is not in {str(folder)!r}, and {error}") from error
     except TimeoutError as error:
         raise _unavailable(subject, url, "the server does not answer") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
+        reason = f"the connection broke off ({error or type(error).__name__}); try again"
+        raise _unavailable(subject, url, reason) from error
     return path
 
 

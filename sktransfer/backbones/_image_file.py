@@ -1,11 +1,10 @@
 """From the bytes of an image file, or a PIL image, to an array."""
 
-import contextlib
 import io
-import threading
-import warnings
 
 import numpy as np
+
+from sktransfer.utils._optional import import_optional
 
 _ORIENTATION = 0x0112
 # What turns (height, width[, channels]) upright, by the value of the EXIF tag "Orientation".
@@ -24,14 +23,7 @@ _LARGEST_16_BIT = np.float32(65535)
 
 def import_pillow():
     """Return the module PIL.Image, or raise and name the extra."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "Got images to be read, which needs Pillow; "
-            'pip install "sktransfer[images]", or pass arrays.'
-        ) from error
-    return Image
+    return import_optional("PIL.Image", "images", "Reading images (other than arrays) needs Pillow")
 
 
 def decode_file(content):
@@ -43,6 +35,9 @@ def decode_file(content):
         image = Image.open(io.BytesIO(content))
     except Image.UnidentifiedImageError as error:
         raise ValueError("it is not an image that Pillow can read") from error
+    except Image.DecompressionBombWarning as error:
+        # Where warnings are errors; such an image is refused in any case.
+        raise ValueError(str(error)) from error
     with image:
         return to_array(image)
 
@@ -77,6 +72,9 @@ def find_orientation(image):
     """Return the EXIF orientation of an image, None if there is none that can be read."""
     try:
         return image.getexif().get(_ORIENTATION)
+    except Warning:
+        # Where warnings are errors; without them the orientation may well be read.
+        raise
     except Exception:
         # A camera's notes can be damaged in many ways; the pixels are none the worse.
         return None
@@ -118,29 +116,3 @@ def _check_finite(pixels):
     if not np.isfinite(pixels).all():
         raise ValueError("it holds NaN or infinity")
     return pixels
-
-
-_QUIET = threading.Lock()
-_quiet = {"depth": 0, "filters": None}
-
-
-@contextlib.contextmanager
-def quiet_pillow():
-    """Ignore the warnings of Pillow's decoders, which name no file.
-
-    The filters of warnings belong to the process: the first thread that comes sets them, the last
-    one that goes puts them back.
-    """
-    with _QUIET:
-        if _quiet["depth"] == 0:
-            _quiet["filters"] = warnings.catch_warnings()
-            _quiet["filters"].__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet["depth"] += 1
-    try:
-        yield
-    finally:
-        with _QUIET:
-            _quiet["depth"] -= 1
-            if _quiet["depth"] == 0:
-                _quiet["filters"].__exit__(None, None, None)

@@ -50,7 +50,7 @@ def is_pixels(value):
 
 def name_image(image):
     """Return the name of an image's file in quotes, or None."""
-    if isinstance(image, str | os.PathLike):
+    if is_path(image):
         return repr(os.fspath(image))
     return repr(image.filename) if getattr(image, "filename", None) else None
 
@@ -64,12 +64,18 @@ def explain(error):
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _read_file(file):
-    if not isinstance(file, str | os.PathLike):
-        return bytes(file)
-    if os.path.isdir(file):
-        raise IsADirectoryError(file)
-    with open(file, "rb") as opened:
+def is_path(value):
+    """Tell whether a value is the path of a file."""
+    return isinstance(value, str | os.PathLike)
+
+
+def read_file(image):
+    """Return the bytes of an image's file, if it is a path; else the image itself."""
+    if not is_path(image):
+        return image
+    if os.path.isdir(image):
+        raise IsADirectoryError(image)
+    with open(image, "rb") as opened:
         return opened.read()
 
 
@@ -86,7 +92,7 @@ def read_pixels(image, network_input):
     if is_pixels(image):
         return network_input.lay_out(_to_plain_array(image)[np.newaxis])[0]
     if isinstance(image, _FILE_TYPES):
-        pixels = decode_file(_read_file(image))
+        pixels = decode_file(bytes(read_file(image)))
     elif _is_pil(image):
         _load(image)
         pixels = to_array(image)
@@ -94,7 +100,9 @@ def read_pixels(image, network_input):
         _refuse(image)
     pixels = np.moveaxis(pixels, -1, 0)
     # A network that does not say how many channels it takes is not expected to take alpha.
-    return put_on_white(pixels) if not network_input.channels and len(pixels) in (2, 4) else pixels
+    if not network_input.channels and len(pixels) in (2, 4):
+        return put_on_white(pixels[np.newaxis])[0]
+    return pixels
 
 
 def _load(image):
@@ -133,7 +141,7 @@ def _to_plain_array(image):
 def digest_image(image):
     """Return a digest of an image, salted by its kind."""
     if isinstance(image, _FILE_TYPES):
-        return _digest("file", _read_file(image))
+        return _digest("file", read_file(image))
     if is_pixels(image):
         pixels = np.ascontiguousarray(_to_plain_array(image))
         return _digest(f"array|{pixels.dtype.str}|{pixels.shape}", pixels)

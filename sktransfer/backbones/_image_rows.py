@@ -12,8 +12,6 @@ import joblib
 import numpy as np
 import torch
 
-from sktransfer.backbones._channels import convert_channels
-from sktransfer.backbones._image_file import quiet_pillow
 from sktransfer.backbones._image_items import (
     WrongTypeError,
     digest_image,
@@ -21,14 +19,24 @@ from sktransfer.backbones._image_items import (
     is_absent,
     is_image,
     is_labelled,
+    is_path,
     is_pixels,
     name_image,
+    read_file,
     read_pixels,
 )
 from sktransfer.exceptions import MissingImageError, UnreadableImageError
 
 # Failed rows that a warning names.
 _NAMED = 3
+
+
+# Items of a Dataset that are drawn twice, to see whether they are the same again.
+_DRAWN_TWICE = 8
+
+
+class _ChangedError(ValueError):
+    """An image is not what it was."""
 
 
 class ImageRows:
@@ -45,9 +53,11 @@ class ImageRows:
         with channels first or last, of uint8 or floats. Items of a Dataset may be pairs, of which
         the first counts.
     n_jobs : int, default=None
-        Threads that read images; see joblib for None and negative numbers.
+        Threads that read images; see joblib for None and negative numbers. Estimators whose own
+        ``n_jobs`` is None, or that have none, go by this one.
     on_error : {"raise", "nan"}, default="raise"
-        Whether an image that cannot be read is an error, or a row without features.
+        Whether an image that cannot be read is an error, or left out by `prepare` and `decode`.
+        Estimators go by their own ``on_error``, and raise where they have none.
 
     Examples
     --------
@@ -67,8 +77,8 @@ class ImageRows:
         self._images = images if _is_dataset(images) else _to_object_array(images)
         self._numbers = np.arange(len(images))
         self.n_jobs, self.on_error = n_jobs, on_error
-        # Of a Dataset, which may give something else each time.
-        self._seen = {} if _is_dataset(images) else None
+        # Digests of what may be something else when it is read again: files, items of a Dataset.
+        self._seen = {}
 
     def __len__(self):
         return len(self._numbers)
@@ -91,8 +101,7 @@ class ImageRows:
     def with_options(self, *, n_jobs, on_error):
         """Return the same rows, read in another way; of None, in as many threads as before."""
         n_jobs = self.n_jobs if n_jobs is None else n_jobs
-        seen = None if self._seen is None else {}
-        return self._replace(n_jobs=n_jobs, on_error=on_error, _seen=seen)
+        return self._replace(n_jobs=n_jobs, on_error=on_error, _seen={})
 
     def find_readable(self, network_input):
         """Return the first image that can be read, as rows that say so if it cannot be any more.
@@ -126,7 +135,14 @@ class ImageRows:
         -------
         images : ndarray of shape (n, channels, height, width)
             uint8 if all images are of bytes, else float32.
+
+        Raises
+        ------
+        ValueError
+            Also if a Dataset gives other images when some are drawn again.
         """
+        if _is_dataset(self._images):
+            self[:_DRAWN_TWICE].digests()
         reading = Reading(self, [np.arange(len(self))], network_input, self._decode)
         (images,) = reading
         # As such a network has its rows given.
@@ -151,7 +167,7 @@ class ImageRows:
 
         A row that is not there has one that no other row has.
         """
-        with quiet_pillow(), _threads(self._count_jobs()) as pool:
+        with _threads(self._count_jobs()) as pool:
             return list(pool.map(self._digest, range(len(self))))
 
     def describe(self, row):
@@ -192,15 +208,18 @@ class ImageRows:
         return image[0] if is_pair and len(image) else image
 
     def _digest(self, row):
+        number = self._numbers[row]
+        self._seen.pop(number, None)
         try:
             with self._explaining(row):
-                digest = digest_image(self._get(self._numbers[row]))
+                image = self._get(number)
+                digest = digest_image(image)
         except UnreadableImageError:
             if self.on_error == "raise":
                 raise
             return uuid.uuid4().bytes
-        if self._seen is not None:
-            self._seen[self._numbers[row]] = digest
+        if is_path(image) or _is_dataset(self._images):
+            self._seen[number] = digest
         return digest
 
     def _prepare(self, row, network_input):
@@ -212,33 +231,43 @@ class ImageRows:
     def _decode(self, row, network_input):
         """Return one image at its final size, (1, channels, height, width)."""
         with self._explaining(row):
-            image = self._get(self._numbers[row])
+            # Of a file its bytes, so that what is compared is what is decoded.
+            image = read_file(self._get(self._numbers[row]))
+            self._check_unchanged(row, image)
             pixels = read_pixels(image, network_input)
-        self._check_unchanged(row, image)
         try:
-            if network_input.channels:
-                pixels = convert_channels(pixels, network_input.channels)
-            images = network_input.fit_size(pixels[np.newaxis])
+            images = network_input.fit_images(pixels[np.newaxis])
             network_input.check_row(images.shape[1:], images.shape)
         except ValueError as error:
             raise ValueError(f"{error} (In {self.describe(row)}.)") from error
         return images
 
     def _check_unchanged(self, row, image):
-        """Raise if a Dataset gave another image when the row cache was asked for this row."""
-        seen = (self._seen or {}).get(self._numbers[row])
-        if seen is not None and digest_image(image) != seen:
-            raise ValueError(
-                f"Got a Dataset that gives another image each time for {self.describe(row)}, but "
-                "expected the same; leave random transforms out, or pass cache=False."
+        """Raise if an image is not what it was when its digest was asked for."""
+        seen = self._seen.get(self._numbers[row])
+        if seen is None or digest_image(image) == seen:
+            return
+        if not _is_dataset(self._images):
+            raise _ChangedError(
+                f"Got X with a file that changed while it was read, in {self.describe(row)}; "
+                "expected files that stay as they are until the call has ended; call again."
             )
+        raise _ChangedError(
+            f"Got a Dataset that gives another image each time for {self.describe(row)}, but "
+            "expected the same; leave random transforms out. Estimators that train the network "
+            "have augment=... for them; features of images as they happen to be need cache=False."
+        )
 
     @contextlib.contextmanager
     def _explaining(self, row):
         """Name the row and its file in whatever is raised."""
         try:
             yield
-        except (WrongTypeError, ImportError, MemoryError):
+        except (WrongTypeError, _ChangedError, ImportError, MemoryError):
+            raise
+        except Warning as error:
+            # Where warnings are errors: of Pillow, which names no file.
+            error.add_note(f"(In {self.describe(row)}.)")
             raise
         except Exception as error:
             kind = (
@@ -270,7 +299,7 @@ class Reading:
         longest = max((len(batch) for batch in self.batches), default=1)
         n_ahead = 1 + math.ceil(n_jobs / longest)
         waiting, position = collections.deque(), 0
-        with quiet_pillow(), _threads(n_jobs, always=True) as pool:
+        with _threads(n_jobs, always=True) as pool:
             for batch in [*self.batches, *[None] * n_ahead]:
                 if batch is not None:
                     waiting.append((batch, [pool.submit(self._try, row) for row in batch]))
@@ -381,7 +410,8 @@ def _list_column(X):
             return None
         X = X.iloc[:, 0] if library == "pandas" else X.to_series(0)
     is_numeric = X.dtype.is_numeric() if library == "polars" else X.dtype.kind in "biufc"
-    return None if is_numeric else X.to_list()
+    # No list: arrays in it that are alike are still no rows that scikit-learn can stack.
+    return None if is_numeric else _to_object_array(X.to_list())
 
 
 def _find_images(values):

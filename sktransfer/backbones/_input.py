@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, match_channels
+from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, convert_channels
 from sktransfer.backbones._image_rows import ImageRows
-from sktransfer.backbones._resize import final_size, resize_images
+from sktransfer.backbones._resize import as_pair, final_size, resize_images
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -46,6 +46,10 @@ class NetworkInput:
     repeated, or the three are mixed to luma (ITU-R BT.601), as image libraries do, before mean and
     standard deviation are applied. A first convolution then computes on a grey image what one
     computes whose weights are summed over the channels.
+
+    The last of two or four channels is the opacity (floats from 0 to 1): such images come before a
+    white background, unless the network takes two or four channels; then images without it get an
+    opaque one.
 
     Examples
     --------
@@ -99,7 +103,7 @@ class NetworkInput:
     def find_size(self):
         """Return (height, width) of prepared images if it is the same for all, else None."""
         if self.crop is not None:
-            return self.crop if isinstance(self.crop, tuple) else (self.crop, self.crop)
+            return as_pair(self.crop)
         return self.resize if isinstance(self.resize, tuple) else None
 
     def check(self, shape, image_shape=None):
@@ -164,11 +168,20 @@ class NetworkInput:
         rows = self.lay_out(X, image_shape)
         if rows.ndim == 2:
             return np.ascontiguousarray(rows, dtype=np.float32)
-        return self.arrange_images(self.fit_size(match_channels(rows, self.channels)))
+        return self.arrange_images(self.fit_images(rows))
 
-    def fit_size(self, images):
-        """Return images (n, channels, height, width) resized and cropped, uint8 if they are."""
-        return resize_images(images, self.resize, self.crop, self.interpolation)
+    def fit_images(self, images):
+        """Return images of the channels and the size that the network takes, uint8 if they are.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, channels, height, width)
+        """
+        # Grey is repeated in the end, so that it is resized once.
+        is_grey = self.channels == COLOUR and images.shape[1] < COLOUR
+        images = convert_channels(images, GREY if is_grey else self.channels)
+        images = resize_images(images, self.resize, self.crop, self.interpolation)
+        return convert_channels(images, self.channels)
 
     def arrange_images(self, images):
         """Return images as a float32 copy, bytes divided by 255."""
@@ -289,8 +302,6 @@ def _guess_conversion(wanted, got):
     """Say how images of other channels are made to fit."""
     if wanted == 1:
         return "; average them, X.mean(axis=...) over the axis of the channels."
-    if (wanted, got) == (3, 4):
-        return "; leave out the fourth if it is the opacity, X[..., :3]."
     if got == 1:
         return f"; repeat it, np.repeat(X.reshape(n, 1, height, width), {wanted}, axis=1)."
     return "."

@@ -1,7 +1,8 @@
 """The contract of the libraries that make networks by name."""
 
 import abc
-import importlib
+
+from sktransfer.utils._optional import import_optional
 
 
 class Origin(abc.ABC):
@@ -70,14 +71,7 @@ def import_library(name):
     """Import a library that sktransfer does not need, or say how it is installed."""
     library = name.partition(".")[0]
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != library:
-            raise
-        raise ImportError(
-            f"Networks of {library} need the package {library}, which is not installed; do "
-            f'pip install "sktransfer[{library}]".'
-        ) from error
+        return import_optional(name, library, f"Networks of {library} need the package {library}")
     except (RuntimeError, OSError) as error:
         # A library that was built for another torch.
         raise ImportError(

@@ -62,7 +62,12 @@ def final_size(size, resize=None, crop=None):
     size = tuple(size)
     if crop is None:
         return _resized_size(size, resize)
-    return (crop, crop) if np.ndim(crop) == 0 else tuple(crop)
+    return as_pair(crop)
+
+
+def as_pair(size):
+    """Return a number, or (height, width), as the latter."""
+    return (size, size) if np.ndim(size) == 0 else tuple(size)
 
 
 def _resized_size(size, resize):
@@ -78,11 +83,10 @@ def _middle(size, crop):
     """Return (first, length) of the part to cut out, along both axes; ``first`` may be < 0."""
     if crop is None:
         return [(0, length) for length in size]
-    lengths = (crop, crop) if np.ndim(crop) == 0 else crop
     return [
         # Borders are rounded down, cuts to even, as torchvision does.
         (-((wanted - n) // 2) if wanted > n else round((n - wanted) / 2), wanted)
-        for n, wanted in zip(size, lengths, strict=True)
+        for n, wanted in zip(size, as_pair(crop), strict=True)
     ]
 
 

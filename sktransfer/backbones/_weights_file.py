@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import uuid
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,7 @@ from safetensors.torch import save
 from sktransfer.backbones._architecture import describe, name_foreign_class
 from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.utils._files import replacing
 
 _FORMAT = "sktransfer-backbone-1"
 _PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"}
@@ -130,13 +130,7 @@ def _refuse_pickle(path):
 
 
 def _replace(path, content):
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as unfinished, open(unfinished, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -38,7 +38,7 @@ def load_image_folder(path, *, classes=None, extensions=EXTENSIONS, recursive=Fa
     classes : sequence of str, default=None
         Names of the sub-folders to take; None: all of them.
 
-    extensions : sequence of str
+    extensions : sequence of str, default=those of common image files
         Endings of image files, in capitals or not. The default has those of BMP, GIF, JPEG, PNG,
         PBM, PGM, PPM, TIFF and WebP.
 

@@ -1,10 +1,10 @@
 """Rows of large inputs, a chunk at a time, and results that are written to a file."""
 
-import os
 import pathlib
-import uuid
 
 import numpy as np
+
+from sktransfer.utils._files import replacing
 
 # Of input and of output, of which a few copies are alive at a time.
 _CHUNK_BYTES = 2**26
@@ -49,11 +49,11 @@ class NpyFile:
                 f"Got path={str(path)!r}, but there is no folder {str(self.path.parent)!r}; make "
                 "it first."
             )
-        self._unfinished = self._array = None
+        self._replacing = self._unfinished = self._array = None
 
     def __enter__(self):
-        # In the same folder, since a rename does not leave a file system.
-        self._unfinished = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}.tmp")
+        self._replacing = replacing(self.path)
+        self._unfinished = self._replacing.__enter__()
         return self
 
     def allocate(self, shape, dtype):
@@ -61,11 +61,8 @@ class NpyFile:
         self._array = np.lib.format.open_memmap(self._unfinished, "w+", dtype, shape)
         return self._array
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, *exception):
         if self._array is not None:
             self._array.flush()
             self._array = None
-        if error is None:
-            os.replace(self._unfinished, self.path)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+        return self._replacing.__exit__(*exception)

@@ -88,7 +88,8 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
     ----------
     .. [1] Evci, Dumoulin, Larochelle and Mozer, "Head2Toe: Utilizing intermediate
        representations for better transfer learning", ICML 2022.
-    .. [2] Argyriou, Evgeniou and Pontil, "Multi-task feature learning", NeurIPS 2006.
+    .. [2] Yuan and Lin, "Model selection and estimation in regression with grouped variables",
+       Journal of the Royal Statistical Society B, 2006.
 
     Examples
     --------

@@ -5,6 +5,9 @@ import math
 import numpy as np
 import scipy.sparse
 
+# Columns of pandas that count as numbers.
+_NUMBERS = ["number", "bool"]
+
 
 def take_numbers(X):
     """Return the numbers in X as one block of columns: an array, or a sparse matrix as it is.
@@ -31,7 +34,7 @@ def take_numbers(X):
         numbers = X.select(polars.selectors.numeric() | polars.selectors.boolean())
         is_single = all(dtype == polars.Float32 for dtype in numbers.dtypes)
         return numbers.cast(polars.Float32 if is_single else polars.Float64).to_numpy()
-    numbers = X.select_dtypes(["number", "bool"])
+    numbers = X.select_dtypes(_NUMBERS)
     dtype = np.float32 if (numbers.dtypes == np.float32).all() else np.float64
     return numbers.to_numpy(dtype=dtype, na_value=np.nan)
 
@@ -84,12 +87,15 @@ def _join_frame(X, blocks, scale, names):
         import polars
 
         if scale != 1:
-            X = X.with_columns(polars.selectors.numeric() / scale)
+            selectors = polars.selectors
+            X = X.with_columns(
+                selectors.numeric() / scale, selectors.boolean().cast(polars.Float64) / scale
+            )
         return X.hstack(polars.DataFrame(added, schema=names))
     import pandas
 
     if scale != 1:
-        numbers = list(X.select_dtypes("number").columns)
+        numbers = list(X.select_dtypes(_NUMBERS).columns)
         X = X.copy()
         X[numbers] = X[numbers] / scale
     return pandas.concat([X, pandas.DataFrame(added, columns=names, index=X.index)], axis=1)

@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from sktransfer.feature._base_alignment import BaseAlignment
 from sktransfer.feature._column_statistics import as_share, column_statistics, divide_by_scale
+from sktransfer.utils._optional import import_optional
 from sktransfer.utils._validation import check_number, check_option
 
 __all__ = ["OptimalTransportAlignment"]
@@ -149,7 +150,8 @@ def compute_plan(a, b, cost, regularization=0.0, labels=None, class_regularizati
     -------
     plan : float64 array of shape (n_source, n_target)
     """
-    pot = _import_pot()
+    need = "OptimalTransportAlignment needs the library POT"
+    pot = import_optional("ot", "alignment", need)  # codespell:ignore ot
     if not regularization:
         return pot.emd(a, b, cost, numItermax=10_000_000)
     plan, prices, missed = _sinkhorn(pot, a, b, cost, regularization)
@@ -200,14 +202,3 @@ def _sinkhorn(pot, a, b, cost, regularization, prices=0.0):
 def _miss(plan, b):
     """Return the share of mass in the wrong place, or NaN where the plan is no plan."""
     return np.abs(plan.sum(axis=0) - b).sum() / 2
-
-
-def _import_pot():
-    try:
-        import ot as pot  # codespell:ignore ot
-    except ImportError as error:
-        raise ImportError(
-            "OptimalTransportAlignment needs the library POT; install it with: "
-            'pip install "sktransfer[alignment]"'
-        ) from error
-    return pot

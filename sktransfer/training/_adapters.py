@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from sktransfer.utils._optional import import_optional
 from sktransfer.utils._validation import check_count, check_number, list_options, suggest
 
 _ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -81,7 +82,10 @@ class LowRankAdapters:
         module : nn.Module
             The network that was given; an adapter around it if it is one layer.
         """
-        peft = self._import_peft()
+        # Takes seconds, since it imports transformers.
+        peft = import_optional(
+            "peft", "peft", f"Got adapters={self!r}, which needs the package peft"
+        )
         _check_has_no_adapters(module, peft.tuners.tuners_utils.BaseTunerLayer)
         targets = _select_layers(module, self.layers)
         config = peft.LoraConfig(
@@ -118,22 +122,6 @@ class LowRankAdapters:
             adapter.merge()
             setattr(parent, name, adapter.get_base_layer())
         return holder["module"].requires_grad_(True)
-
-    def _import_peft(self):
-        try:
-            # Takes seconds, since it imports transformers.
-            import peft
-        except ModuleNotFoundError as error:
-            if error.name != "peft":
-                raise ImportError(
-                    f"Got adapters={self!r}, but the peft package that is installed cannot be "
-                    f"imported: {error}"
-                ) from error
-            raise ImportError(
-                f"Got adapters={self!r}, which needs the peft package; "
-                'pip install "sktransfer[peft]".'
-            ) from error
-        return peft
 
 
 def _check_layers(layers):

@@ -6,14 +6,15 @@ import torch
 from torch import nn
 
 from sktransfer import Backbone, FeatureTransferTransformer, ParameterTransferClassifier
-from sktransfer.backbones import NetworkInput, _channels
-from sktransfer.backbones._channels import match_channels
+from sktransfer.backbones import ImageRows, NetworkInput, _channels
+from sktransfer.backbones._channels import convert_channels
 from sktransfer.exceptions import ChannelConversionWarning
 from sktransfer.training import RandomFlip
 
 RNG = np.random.default_rng(0)
 GREY = RNG.random((6, 8, 8)).astype(np.float32)
 COLOUR = RNG.random((6, 8, 8, 3)).astype(np.float32)
+OPAQUE = np.concatenate([COLOUR, np.ones((6, 8, 8, 1), np.float32)], axis=3)
 LUMA = np.float32([0.299, 0.587, 0.114])
 
 
@@ -73,17 +74,56 @@ def test_what_was_passed_does_not_change():
     np.testing.assert_array_equal(COLOUR, before)
 
 
-@pytest.mark.parametrize(("given", "wanted"), [(2, 3), (4, 3), (3, 4), (1, 4), (4, 1), (3, None)])
+@pytest.mark.parametrize(("given", "wanted"), [(5, 3), (6, 1), (3, 5), (1, 13)])
 def test_other_channels_are_not_converted(given, wanted):
     images = np.zeros((2, given, 8, 8))
-    assert match_channels(images, wanted) is images
-    if wanted:
-        with pytest.raises(ValueError, match=rf"{given} channel.* takes {wanted} channel"):
-            NetworkInput(channels=wanted, channels_last=False).check(images.shape)
+    message = rf"{given} channel.* takes {wanted} channel"
+    with pytest.raises(ValueError, match=message):
+        NetworkInput(channels=wanted, channels_last=False).check(images.shape)
+    with pytest.raises(ValueError, match=message):
+        convert_channels(images, wanted)
+    assert convert_channels(images, None) is images
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("given", [1, 2, 3, 4])
+@pytest.mark.parametrize("wanted", [1, 2, 3, 4])
+def test_arrays_and_single_images_are_converted_alike(given, wanted, dtype):
+    scale = 255 if dtype == np.uint8 else 1
+    images = (np.random.default_rng(0).random((5, 30, 20, given)) * scale).astype(dtype)
+    network_input = NetworkInput(channels=wanted, resize=(16, 16), mean=0.5, std=0.25)
+    one_by_one = ImageRows(list(images)).prepare(network_input)
+    for X in (images, np.moveaxis(images, -1, 1)):
+        network_input.check(X.shape)
+        np.testing.assert_allclose(network_input.prepare(X), one_by_one, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [2, 4])
+def test_alpha_is_on_white(given):
+    images = RNG.random((3, 8, 8, given)).astype(np.float32)
+    colours, alpha = images[..., :-1], images[..., -1:]
+    on_white = colours * alpha + 1 - alpha
+    for wanted in (1, 3):
+        network_input = NetworkInput(channels=wanted)
+        np.testing.assert_allclose(
+            network_input.prepare(images), network_input.prepare(on_white), atol=1e-6
+        )
+    added = NetworkInput(channels=given).prepare(colours)
+    np.testing.assert_array_equal(added[:, -1], 1)
+    # A last channel that is no opacity, such as infrared, or 255 in floats.
+    for X in (images * 255, images - 1):
+        with pytest.raises(ValueError, match=r"taken for the opacity.*expected floats from 0 to 1"):
+            NetworkInput(channels=3).prepare(X)
 
 
 @pytest.mark.parametrize(
-    ("channels", "X", "word"), [(3, GREY, "repeated"), (1, COLOUR, "mixed to grey")]
+    ("channels", "X", "word"),
+    [
+        (3, GREY, "grey is repeated"),
+        (1, COLOUR, "colours are mixed to grey"),
+        (3, OPAQUE, "the last is taken for the opacity, before white"),
+        (1, OPAQUE, "the last is taken for the opacity, before white, colours are mixed to grey"),
+    ],
 )
 def test_it_is_said_once(channels, X, word):
     backbone, y = make_backbone(channels), np.array([0, 1, 0, 1, 0, 1])
@@ -95,8 +135,20 @@ def test_it_is_said_once(channels, X, word):
         warnings.simplefilter("error")
         FeatureTransferTransformer(backbone).fit(X)
         ParameterTransferClassifier(backbone, strategy="frozen").fit(X, y).predict(X)
-    by_hand = X @ LUMA if channels == 1 else np.repeat(X[..., None], 3, axis=3)
+    if X is OPAQUE:
+        X = COLOUR
+    by_hand = X @ LUMA if channels == 1 else X
+    by_hand = np.repeat(X[..., None], 3, axis=3) if X is GREY else by_hand
     np.testing.assert_allclose(features, transformer.fit(by_hand).transform(by_hand), atol=1e-4)
+
+
+def test_what_was_raised_is_not_said():
+    transformer = FeatureTransferTransformer(make_backbone(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            with pytest.raises(ChannelConversionWarning):
+                transformer.fit(GREY)
 
 
 @pytest.mark.filterwarnings("ignore::sktransfer.exceptions.ChannelConversionWarning")

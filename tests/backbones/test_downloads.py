@@ -1,4 +1,5 @@
 import hashlib
+import http.client
 import io
 import ssl
 import types
@@ -21,22 +22,25 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
-def serve(monkeypatch, answer):
-    """Let every request have this answer; return the list of requests."""
+def serve(monkeypatch, answer, length=None):
+    """Let every request have this answer, said to be so long; return the list of requests."""
     requests = []
 
     def urlopen(request, timeout):
         requests.append((request, timeout))
         if isinstance(answer, Exception):
             raise answer
-        return io.BytesIO(answer)
+        response = io.BytesIO(answer)
+        response.headers = {} if length is None else {"Content-Length": str(length)}
+        return response
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     return requests
 
 
-def test_a_file_is_downloaded_once(folder, monkeypatch):
-    requests = serve(monkeypatch, CONTENT)
+@pytest.mark.parametrize("length", [None, len(CONTENT)])
+def test_a_file_is_downloaded_once(folder, monkeypatch, length):
+    requests = serve(monkeypatch, CONTENT, length)
     for _ in range(2):
         path = fetch_url(URL, "torchvision/net")
         assert path.read_bytes() == CONTENT
@@ -51,7 +55,24 @@ def test_a_damaged_download_is_not_kept(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("timed out")])
+def test_half_a_file_is_not_kept(folder, monkeypatch):
+    """Also where the name has no digest."""
+    serve(monkeypatch, CONTENT[:4], len(CONTENT))
+    with pytest.raises(ConnectionError, match=r"torchvision/net.*broke off after 4 of 7 bytes"):
+        fetch_url("https://example.org/net.pth", "torchvision/net")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib.error.URLError("no route"),
+        TimeoutError("timed out"),
+        http.client.IncompleteRead(b"weig", 3),
+        http.client.RemoteDisconnected("closed"),
+        ConnectionResetError(),
+    ],
+)
 def test_a_server_that_cannot_be_reached(folder, monkeypatch, error):
     requests = serve(monkeypatch, error)
     with pytest.raises(ConnectionError, match=r"torchvision/net.*example\.org.*weights=<file>"):

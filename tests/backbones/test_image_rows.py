@@ -181,11 +181,16 @@ def test_datasets_that_do_not_fit():
 
 def test_a_dataset_that_augments_is_not_taken_for_images():
     rng = np.random.default_rng(0)
-    rows = ImageRows(Pixels(2, lambda pixels, i: np.roll(pixels, rng.integers(1, 9), axis=0)))
+    rows = ImageRows(Pixels(2, lambda pixels, i: np.roll(pixels, rng.integers(10**6))))
     rows.prepare(RGB)
     rows.digests()
     with pytest.raises(ValueError, match=r"another image each time for row 0.*cache=False"):
         rows.prepare(RGB)
+    # Also where they are decoded once for all.
+    with pytest.raises(ValueError, match=r"another image each time for row 0.*augment="):
+        as_image_rows(rows).decode(RGB)
+    same = ImageRows(Pixels(9, lambda pixels, i: pixels))
+    assert same.decode(RGB).shape == (9, 3, 24, 24)
 
 
 def test_rows_are_looked_up_like_those_of_an_array(files):
@@ -461,11 +466,27 @@ def test_decompression_bombs(monkeypatch):
     assert prepare(content).shape == (3, 24, 24)
 
 
+DAMAGED_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_notes_of_a_camera_do_no_harm():
     pixels = make_pixels(24, 24)
-    for exif in (b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\0\0"):
+    expected = prepare(encode(pixels, "JPEG", quality=95))
+    for exif in (b"Exif\0\0garbage", DAMAGED_EXIF, b"Exif\0\0MM\0*\0\0"):
         content = encode(pixels, "JPEG", exif=exif, quality=95)
-        np.testing.assert_array_equal(prepare(content), prepare(encode(pixels, "JPEG", quality=95)))
+        np.testing.assert_array_equal(ImageRows([content]).prepare(RGB)[0], expected)
+
+
+def test_warnings_of_pillow_are_those_of_pillow(files):
+    rows = ImageRows([*files, encode(make_pixels(), "JPEG", exif=DAMAGED_EXIF)], n_jobs=2)
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        rows.prepare(RGB)
+    # Where they are errors, no image is taken for one that cannot be read.
+    for on_error in ("raise", "nan"):
+        with pytest.raises(UserWarning, match="Corrupt EXIF data") as caught:
+            rows.with_options(n_jobs=2, on_error=on_error).prepare(RGB)
+        assert caught.value.__notes__ == ["(In row 5.)"]
 
 
 def test_truncated_files_are_read_if_pillow_is_told_to(bad_files, monkeypatch):
@@ -484,6 +505,18 @@ def test_digests_are_those_of_what_is_in_a_file(files, tmp_path):
     assert ImageRows([moved, moved.read_bytes()]).digests() == [digests[2]] * 2
     assert ImageRows(files, n_jobs=2).digests() == digests
     assert ImageRows(files)[[3, 1]].digests() == [digests[3], digests[1]]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_a_file_that_changes_after_its_digest_is_not_taken_for_what_it_was(files, on_error):
+    rows = ImageRows(files, on_error=on_error)
+    digests = rows.digests()
+    Path(files[1]).write_bytes(Path(files[2]).read_bytes())
+    with pytest.raises(ValueError, match=r"changed while it was read, in row 1 \('.*1\.png'\)"):
+        rows[1:3].prepare(RGB)
+    # Its next digest is that of what it is now.
+    assert rows.digests()[1] == digests[2]
+    np.testing.assert_array_equal(*rows[1:3].prepare(RGB))
 
 
 def test_digests_of_pil_images_are_those_of_all_that_is_seen():
@@ -579,22 +612,18 @@ def test_an_image_that_stands_in_many_rows(files):
     np.testing.assert_array_equal(prepared, np.repeat(rows[:1].prepare(RGB), 40, axis=0))
 
 
-def test_filters_of_warnings_are_put_back(files):
+def test_filters_of_warnings_are_left_alone(files):
+    """They belong to the process: who changes them in the middle of a pass keeps the change."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         before = list(warnings.filters)
-        threads = [
-            threading.Thread(target=ImageRows(files, n_jobs=2).prepare, args=(RGB,))
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        reading = iter(ImageRows(files, n_jobs=2).read([[0], [1, 2], [3, 4]], RGB))
+        next(reading)
         assert warnings.filters == before
-        with pytest.raises(ValueError, match="cannot be read"):
-            ImageRows([b""]).prepare(RGB)
-        assert warnings.filters == before
+        warnings.filterwarnings("ignore", message="of the user")
+        changed = list(warnings.filters)
+        assert len(list(reading)) == 2
+        assert warnings.filters == changed
 
 
 def test_without_pillow(files, monkeypatch):

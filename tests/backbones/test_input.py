@@ -56,8 +56,8 @@ def test_preparing_does_not_change_what_was_passed():
     [
         (NetworkInput(channels=1), (5, 64), None, r"image_shape=\(8, 8\)"),
         (NetworkInput(channels=1), (5, 63), None, r"image_shape=\(height, width\)"),
-        (NetworkInput(channels=4), (5, 8, 8), None, "1 channel.* takes 4"),
-        (NetworkInput(channels=1), (5, 8, 8, 4), None, "4 channel.* takes 1"),
+        (NetworkInput(channels=5), (5, 8, 8), None, "1 channel.* takes 5"),
+        (NetworkInput(channels=1), (5, 8, 8, 5), None, "5 channel.* takes 1"),
         (NetworkInput(channels=1, min_size=8), (5, 7, 9), None, "at least 8 x 8"),
         (NetworkInput(channels=0), (5, 7, 9), None, "takes vectors"),
         (NetworkInput(), (5, 64), (7, 9), r"Got image_shape=\(7, 9\).*63 pixels.*64"),

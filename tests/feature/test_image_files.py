@@ -76,6 +76,39 @@ def test_a_list_of_arrays_of_one_size_is_an_array(backbone, images):
     np.testing.assert_allclose(several[:-1], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "container",
+    [
+        pd.Series,
+        lambda images: pd.DataFrame({"scan": images}),
+        lambda images: pl.Series(images, dtype=pl.Object),
+        lambda images: pl.DataFrame({"scan": pl.Series(images, dtype=pl.Object)}),
+    ],
+)
+def test_arrays_in_a_column_need_not_differ_in_size(backbone, images, container):
+    alike = [image for image in images if image.shape == images[0].shape]
+    expected = FeatureTransferTransformer(backbone).fit_transform(np.stack(alike))
+    transformer = FeatureTransferTransformer(backbone)
+    for n in (len(alike), 1):
+        features = transformer.fit(container(alike)).transform(container(alike[:n]))
+        np.testing.assert_allclose(features, expected[:n], rtol=1e-5, atol=1e-6)
+    # Others may follow, as after images that differ.
+    assert transformer.transform(container(images)).shape == (60, 32)
+    if isinstance(container(alike), pd.DataFrame):
+        assert transformer.feature_names_in_.tolist() == ["scan"]
+
+
+def test_estimators_go_by_their_own_on_error(backbone, paths, bad_paths):
+    X = [*paths[:3], *bad_paths]
+    transformer = FeatureTransferTransformer(backbone).fit(paths)
+    with pytest.raises(ValueError, match="cannot be read in row"):
+        transformer.transform(ImageRows(X, on_error="nan"))
+    transformer = FeatureTransferTransformer(backbone, on_error="nan").fit(paths)
+    with pytest.warns(UserWarning, match="Got 2 of 5"):
+        features = transformer.transform(ImageRows(X))
+    assert np.isnan(features).all(axis=1).tolist() == [False] * 3 + [True] * 2
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 @pytest.mark.parametrize("n_jobs", [None, 3])
 def test_batches_and_threads_change_nothing(backbone, paths, batch_size, n_jobs):
@@ -266,6 +299,40 @@ def test_a_bad_image_is_not_cached(backbone, paths, bad_paths):
         warnings.simplefilter("error")
         features = transformer.transform(bad_paths)
     np.testing.assert_array_equal(features, transformer.transform([paths[0]] * 2))
+
+
+def test_files_for_a_network_whose_arrays_have_channels_last(small_network, paths, images):
+    """Files are what they are, wherever arrays have their channels."""
+    size = {"channels": 1, "resize": 12, "crop": 10}
+    expected = FeatureTransferTransformer(
+        Backbone(small_network, input=NetworkInput(**size))
+    ).fit_transform(paths)
+    last = Backbone(small_network, input=NetworkInput(**size, channels_last=True))
+    for X in (paths, [image[..., np.newaxis] for image in images]):
+        for cache in (False, True):
+            features = FeatureTransferTransformer(last, cache=cache).fit_transform(X)
+            np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_overwritten_after_the_look_up_does_not_poison_the_cache(
+    backbone, paths, monkeypatch
+):
+    transformer = FeatureTransferTransformer(backbone, cache=True).fit(paths[:1])
+    first = Path(paths[3]).read_bytes()
+    look_up = ImageRows.digests
+
+    def digests_then_overwrite(rows):
+        found = look_up(rows)
+        shutil.copy(paths[4], paths[3])
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageRows, "digests", digests_then_overwrite)
+        with pytest.raises(ValueError, match="changed while it was read"):
+            transformer.transform([paths[3]])
+    Path(paths[3]).write_bytes(first)
+    expected = FeatureTransferTransformer(backbone, cache=False).fit_transform([paths[3]])
+    np.testing.assert_array_equal(transformer.transform([paths[3]]), expected)
 
 
 def test_nothing_can_be_fitted_on_bad_images_alone(backbone, bad_paths):

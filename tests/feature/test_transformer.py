@@ -315,7 +315,7 @@ def test_wrong_parameters(backbone, digits, parameters, message):
     [
         (np.full((4, 8, 8), np.nan), "contains NaN"),
         (np.full((4, 8, 8), np.inf), "contains infinity"),
-        (np.zeros((4, 8, 8, 4)), "4 channel.* takes 1 channel.*average"),
+        (np.zeros((4, 8, 8, 5)), "5 channel.* takes 1 channel.*average"),
         (np.zeros((4, 64)), r"64 columns.*image_shape=\(8, 8\)"),
         (np.zeros((0, 8, 8)), "0 sample"),
         (np.zeros((4, 1, 1, 8, 8)), "at most 4 dimensions"),

@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.model_selection import cross_val_score
 from torch import nn
@@ -49,6 +52,45 @@ def test_files_are_as_good_as_arrays(backbone, paths, images, labels, strategy):
         np.testing.assert_allclose(of_files.predict_proba(X), expected, atol=1e-5)
     np.testing.assert_allclose(of_files.transform(paths), of_arrays.transform(images), atol=1e-4)
     assert of_files.n_features_in_ == 1
+
+
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.NegativeTransferWarning")
+@pytest.mark.parametrize("strategy", ["frozen", "fine_tune", "auto"])
+def test_files_for_a_network_whose_arrays_have_channels_last(
+    small_network, paths, labels, strategy
+):
+    probabilities = [
+        ParameterTransferClassifier(
+            Backbone(small_network, input=dataclasses.replace(SIZE, channels_last=channels_last)),
+            strategy=strategy,
+            max_epochs=2,
+            random_state=0,
+        )
+        .fit(paths, labels)
+        .predict_proba(paths)
+        for channels_last in (None, True)
+    ]
+    np.testing.assert_allclose(*probabilities, atol=1e-5)
+
+
+class Shaken(torch.utils.data.Dataset):
+    """Images that are different each time."""
+
+    def __init__(self, images):
+        self.images, self.rng = images, np.random.default_rng(0)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        return np.uint8(self.images[i] + self.rng.integers(0, 2, self.images[i].shape))
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "fine_tune", "auto"])
+def test_a_dataset_that_augments_is_refused(backbone, images, labels, strategy):
+    classifier = ParameterTransferClassifier(backbone, strategy=strategy, random_state=0)
+    with pytest.raises(ValueError, match=r"another image each time for row 0.*augment="):
+        classifier.fit(Shaken(images), labels)
 
 
 def test_only_what_has_weight_is_read(backbone, paths, labels, tmp_path):
