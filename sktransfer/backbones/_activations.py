@@ -368,7 +368,9 @@ class _Forward:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.precision != "float32":
             inputs = inputs.to(getattr(torch, self.precision))
-        with torch.inference_mode(), self._explaining(inputs):
+        # Autocast of the caller is not part of what the row cache goes by.
+        exact = torch.autocast(self.device.type, enabled=False)
+        with torch.inference_mode(), exact, self._explaining(inputs):
             return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]
 
     def _choose_batch_size(self, rows):

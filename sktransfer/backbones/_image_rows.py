@@ -426,7 +426,9 @@ def _find_images(values):
         values, first = [value[0] for value in values], first[0]
     elif is_pixels(first) and isinstance(values, list | tuple):
         alike = all(is_pixels(v) and tuple(v.shape) == tuple(first.shape) for v in values)
-        return None if alike else _check_types(values)
+        # Bytes among floats would become floats, which are not divided by 255.
+        one_kind = alike and len({str(v.dtype).endswith("uint8") for v in values}) == 1
+        return None if one_kind else _check_types(values)
     return _check_types(values) if is_image(first) else None
 
 

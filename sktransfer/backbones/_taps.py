@@ -144,7 +144,7 @@ def _is_made_of_logits(output, logits):
         return False
     if _share_memory(output, logits):
         return True
-    output, logits = output.detach(), logits.detach()
+    output, logits = output.detach().float(), logits.detach().float()
     links = (logits.softmax(1), logits.log_softmax(1), logits.sigmoid())
     return any(torch.allclose(output, linked, atol=1e-5) for linked in links)
 

@@ -54,6 +54,7 @@ class EstimatorSource(FeatureSource):
             ) from error
         self._compute = getattr(self, f"_compute_{output}")()
         self.layers = (output,)
+        self._is_multilabel = False
 
     def check(self, estimator, X, *, reset):
         """Return X as it came; remember or compare number and names of its columns."""
@@ -66,6 +67,8 @@ class EstimatorSource(FeatureSource):
 
     def prepare(self, X):
         """Find the names of the columns."""
+        if self.output != "features" and hasattr(self.backbone, "predict"):
+            self._is_multilabel = np.ndim(self.backbone.predict(X)) == 2
         (block,) = self.compute(X, n_rows=None)
         self.columns, self.dtypes = [list(self._name_columns(block.shape[1]))], [block.dtype]
 
@@ -122,10 +125,16 @@ class EstimatorSource(FeatureSource):
         return np.hstack(proba) if isinstance(proba, list) else proba
 
     def _predict_log_odds(self, X):
-        """Return log-probabilities less their mean; for two classes the log-odds of the second."""
+        """Return log-probabilities less their mean; for two classes the log-odds of the second.
+
+        For labels that do not exclude each other, the log-odds of each.
+        """
         proba = self.backbone.predict_proba(X)
         if isinstance(proba, list):
             return np.hstack([_log_odds(p) for p in proba])
+        if self._is_multilabel:
+            labels = np.stack([1 - proba, proba], axis=2)
+            return np.hstack([_log_odds(labels[:, i]) for i in range(labels.shape[1])])
         return _log_odds(proba)
 
     def _name_columns(self, width):

@@ -67,13 +67,33 @@ class NetworkSource(FeatureSource):
             X = X.find_readable(self.backbone.input)
         if self.output == "features":
             self.layers = resolve_layers(self.layers, self.backbone, X, self.image_shape)
-        # One row tells the widths; through the cache, so that it is not sent again.
-        blocks = self._send(X[:1], self.cache)
+        blocks = self._send_first(X)
         self.dtypes = [block.dtype for block in blocks]
         self.columns = [
-            [f"{layer}_{i}" for i in range(block.shape[1])]
+            list(self._name_columns(layer, block.shape[1]))
             for layer, block in zip(self.layers, blocks, strict=True)
         ]
+
+    def _send_first(self, X):
+        """Return the blocks of a row; through the cache, so that it is not sent again."""
+        try:
+            return self._send(X[:1], self.cache)
+        except ValueError:
+            # A network that normalises by the batch takes no row alone.
+            if len(X) < 2:
+                raise
+            return self._send(X[:2], self.cache)
+
+    def _name_columns(self, layer, width):
+        """Return ``<layer>_<i>``, or what the outputs stand for where that is known."""
+        if self.output == "features":
+            return [f"{layer}_{i}" for i in range(width)]
+        word = {"logits": "logit", "proba": "proba"}[self.output]
+        classes = [] if self.backbone.classes is None else list(self.backbone.classes)
+        # One output of two classes is about the second.
+        classes = classes[1:] if len(classes) == 2 and width == 1 else classes
+        names = classes if len(classes) == width else range(width)
+        return [f"{word}_{name}" for name in names]
 
     def compute(self, X, *, n_rows, verbose=0):
         """Return the activations of each layer, float32, through the row cache."""

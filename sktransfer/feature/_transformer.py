@@ -380,6 +380,11 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
                 "transform(X) returns, with its to_npy_stack or to_zarr."
             )
         file = NpyFile(path)
+        source = getattr(X, "filename", None)
+        if source is not None and file.path.exists() and file.path.samefile(source):
+            raise ValueError(
+                f"Got path={str(path)!r}, which is the file that X is mapped to; expected another."
+            )
         with file:
             self._transform_by_chunks(X, file.allocate)
         return np.load(file.path, mmap_mode="r")
@@ -476,7 +481,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         return [BlockMoments.of(block) for block in blocks]
 
     def _set_scales(self, moments):
-        n_columns = max(math.prod(self.input_shape_), 1)
+        # Of the input only columns of numbers have a size.
+        is_behind = self.mode == "concat"
+        n_columns = np.size(moments[0].mean) if is_behind else math.prod(self.input_shape_)
+        n_columns = max(n_columns, 1)
         self.block_scales_ = np.array([block.find_scale(n_columns) for block in moments])
 
     def _find_dtype(self, X):

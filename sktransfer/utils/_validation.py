@@ -89,3 +89,5 @@ def check_cache_dir(cache_dir):
             f"Got cache_dir={cache_dir!r}, but expected the path of a folder, or None for a cache "
             "in memory."
         )
+    if cache_dir is not None and not os.fspath(cache_dir):
+        raise ValueError("Got cache_dir='', but expected the path of a folder, or None.")
