@@ -3,7 +3,7 @@
     python benchmarks/fine_tuning_speed.py --data ../shared/data
     python benchmarks/fine_tuning_speed.py --quick
 
-Four comparisons, each against its target, in about twelve minutes (--quick: two):
+Four comparisons, each against its target, in about half an hour (--quick: two minutes):
 
 1. a step of full fine-tuning, against a hand-written torch loop that does the same work;
 2. ten epochs of the last block behind a cached prefix, against the same without the cache;

@@ -1,7 +1,6 @@
 """Backbone: a pretrained network as an immutable value that clones share."""
 
 import contextlib
-import copy
 import functools
 import threading
 import weakref
@@ -19,6 +18,7 @@ from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones._resize import as_pair
 from sktransfer.utils._immutable import Immutable
+from sktransfer.utils._torch import copy_module
 
 
 class Backbone(Immutable):
@@ -77,7 +77,7 @@ class Backbone(Immutable):
         # What torch.compile returns hides the layers.
         module = getattr(module, "_orig_mod", module)
         _check_usable(module)
-        network = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+        network = copy_module(module).cpu().float().eval().requires_grad_(False)
         for parameter in network.parameters():
             parameter.grad = None
         self._set(
@@ -168,7 +168,7 @@ class Backbone(Immutable):
 
     def copy_module(self):
         """Return a copy of the network that may be trained: an `nn.Module` in eval mode."""
-        return copy.deepcopy(self._network).requires_grad_(True)
+        return copy_module(self._network).requires_grad_(True)
 
     @contextlib.contextmanager
     def borrowed(self, device="cpu"):
@@ -184,7 +184,7 @@ class Backbone(Immutable):
 
     def _copy_on(self, device):
         if self._elsewhere.get("device") != device:
-            self._elsewhere.update(device=device, network=copy.deepcopy(self._network).to(device))
+            self._elsewhere.update(device=device, network=copy_module(self._network).to(device))
         return self._elsewhere["network"]
 
     def save(self, path):

@@ -1,12 +1,12 @@
 """Copies of a network that compute the same in less time; a backbone keeps them per process."""
 
 import collections
-import copy
 
 import torch
 
 from sktransfer.backbones._folding import PairRecorder, fold, may_fold
 from sktransfer.backbones._trial import agrees
+from sktransfer.utils._torch import copy_module
 
 # Rows of the pass that is watched; few, since the maps of many layers are held during it.
 _N_WATCHED = 4
@@ -85,7 +85,7 @@ class FastNetworks:
             return network
         key = str(forward.device), forward.precision
         if key not in self._cast:
-            self._cast[key] = self._cast_to(copy.deepcopy(network), forward.precision)
+            self._cast[key] = self._cast_to(copy_module(network), forward.precision)
         return self._cast[key]
 
     @staticmethod

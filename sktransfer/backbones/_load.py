@@ -1,6 +1,5 @@
 """From a name, a path, a module or a fitted estimator to a `Backbone`."""
 
-import copy
 import functools
 import json
 import os
@@ -17,7 +16,7 @@ from sktransfer.backbones._glyphs import GlyphNetwork, load_glyph_network
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones._origins import ORIGINS
 from sktransfer.backbones._state_dict import MismatchError, check_digest, fill, read_state_dicts
-from sktransfer.utils._torch import seeded
+from sktransfer.utils._torch import copy_module, seeded
 from sktransfer.utils._validation import list_options, suggest
 
 
@@ -237,7 +236,7 @@ def _fill_module(module, weights, sha256):
     if weights is None:
         return module
     # What torch.compile returns has other names.
-    module = copy.deepcopy(getattr(module, "_orig_mod", module))
+    module = copy_module(getattr(module, "_orig_mod", module))
     try:
         return fill(module, read_state_dicts([_find_file(weights)], sha256))
     except MismatchError as error:

@@ -5,7 +5,6 @@ skipped, so code between the layers runs as ever; whether that gives the network
 tried on a few rows.
 """
 
-import copy
 import dataclasses
 import functools
 import itertools
@@ -16,7 +15,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sktransfer.backbones._taps import LayerTap, run_taps
-from sktransfer.utils._torch import seeded
+from sktransfer.utils._torch import copy_module, seeded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +180,7 @@ def find_split(extractor, inputs):
     """
     if len(inputs) < 2:
         raise ValueError(f"Got inputs of {len(inputs)} row, but expected at least two.")
-    extractor = copy.deepcopy(extractor).eval()
+    extractor = copy_module(extractor).eval()
     calls, features = _record_calls(extractor, inputs)
     if not features.requires_grad:
         return None, "nothing that the features depend on is trained"
@@ -335,7 +334,7 @@ class _Trial:
 
     def _is_right_in_training(self, split, activations, frozen):
         # A copy, since normalisation layers change in training.
-        extractor = copy.deepcopy(self.extractor).train()
+        extractor = copy_module(self.extractor).train()
         for call in frozen:
             extractor.network.get_submodule(call.name).eval()
         with seeded(0):

@@ -5,7 +5,6 @@ directions of the features (`BSS`).
 """
 
 import contextlib
-import copy
 import dataclasses
 import math
 
@@ -16,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from sktransfer.backbones._blocks import list_blocks
 from sktransfer.backbones._extractor import FeatureExtractor
+from sktransfer.utils._torch import copy_module
 from sktransfer.utils._validation import (
     check_count,
     check_number,
@@ -191,7 +191,7 @@ class DELTA(Penalty):
 
     @contextlib.contextmanager
     def attached(self, network, rows):
-        start = copy.deepcopy(network).eval().requires_grad_(False)
+        start = copy_module(network).eval().requires_grad_(False)
         layers = _take_layers(network.backbone, self._choose_layers(start, rows))
         start_layers = _take_layers(start.backbone, layers)
         attention = dict.fromkeys(layers, 1.0)

@@ -24,7 +24,7 @@ from sktransfer.training._schedules import HEAD_STEPS
 from sktransfer.training._source_head import SourceHead
 from sktransfer.training._stopping import HeldOutStopping
 from sktransfer.training._trainable import describe_param_groups
-from sktransfer.utils._torch import seeded, thread_limit
+from sktransfer.utils._torch import copy_module, seeded, thread_limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Trained:
 
     def as_member(self, name, settings, alpha=1.0):
         """Return the network at a point of the segment from its start (0) to its end (1)."""
-        network = copy.deepcopy(self.network) if alpha != 1 else self.network
+        network = copy_module(self.network) if alpha != 1 else self.network
         if alpha != 1:
             network.load_state_dict(interpolate(self.start, network.state_dict(), alpha))
         return Member.of_network(name, network, settings.backbone)

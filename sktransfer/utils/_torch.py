@@ -1,6 +1,7 @@
 """Torch settings that are put back after use: threads, random state, mode, device."""
 
 import contextlib
+import copy
 import threading
 import warnings
 
@@ -8,6 +9,21 @@ import numpy as np
 import torch
 
 from sktransfer.utils._validation import check_count
+
+
+def copy_module(module):
+    """Return a deep copy of a module, also of one that holds tensors which it computed.
+
+    `torch.nn.utils.weight_norm` keeps the weight that it made with gradients of the last pass,
+    which torch does not copy by itself.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(module, computed)
 
 
 def resolve_device(device):

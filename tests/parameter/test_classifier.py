@@ -1,5 +1,6 @@
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -475,3 +476,21 @@ def test_a_folder_that_cannot_be_is_an_error(backbone, few, tmp_path):
     for folder in (tmp_path / "file", 3):
         with pytest.raises(ValueError, match="Got checkpoint_dir=.* expected the path of a folder"):
             make_classifier(backbone, checkpoint_dir=folder).fit(*few)
+
+
+# torch warns that the new one is better.
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("strategy", ["frozen", "fine_tune", "auto"])
+def test_weights_that_a_network_computes_from_others(few, strategy):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.utils.weight_norm(nn.Linear(64, 8)), nn.ReLU(), nn.Linear(8, 3)]
+    network = nn.Sequential(nn.Flatten(), *layers)
+    # As after a training step: torch does not copy such a network by itself.
+    network(torch.zeros(2, 64))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NegativeTransferWarning)
+        classifier = make_classifier(network, strategy=strategy, max_epochs=2).fit(*few)
+    assert np.isfinite(classifier.predict_proba(few[0])).all()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
