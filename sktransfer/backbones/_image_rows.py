@@ -74,6 +74,11 @@ class ImageRows:
     dtype = np.dtype(object)
 
     def __init__(self, images, *, n_jobs=None, on_error="raise"):
+        if isinstance(images, str | bytes) or not hasattr(images, "__len__"):
+            raise TypeError(
+                f"Got images={images!r}, but expected a list of images, or a Dataset that has a "
+                "length; for one image a list of one."
+            )
         self._images = images if _is_dataset(images) else _to_object_array(images)
         self._numbers = np.arange(len(images))
         self.n_jobs, self.on_error = n_jobs, on_error

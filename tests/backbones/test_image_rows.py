@@ -644,3 +644,9 @@ def test_decoding_gives_bytes_at_the_final_size(files):
     floats = ImageRows([*files, make_pixels() / 255]).decode(wanted)
     assert floats.dtype == np.float32
     np.testing.assert_allclose(floats[:5], decoded / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [5, "photo.png", b"photo", Path("photo.png"), iter([])])
+def test_one_image_is_no_list_of_them(images):
+    with pytest.raises(TypeError, match="Got images=.*expected a list of images"):
+        ImageRows(images)
