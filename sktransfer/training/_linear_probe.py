@@ -12,7 +12,7 @@ from sktransfer.training._solvers import EXACT, ROUGH
 
 _N_FOLDS = 5
 # Penalties that are tried beyond the best so far.
-_PATIENCE = 2
+_PATIENCE = 1
 # Inverse penalties beside the objective's own that keep a head near the one it starts from.
 _NEAR_THE_START = (0.0, 1e-3, 1e-2, 1e-1)
 
@@ -83,7 +83,7 @@ def fit_linear_probe(features, targets, objective, *, sample_weight=None, seed=0
         # Near a start the loss may rise before it falls.
         patience = len(penalties) if start is not None else _PATIENCE
         C, held_out_loss = problem.choose_penalty(penalties, usual, seed, patience)
-        ((coef, intercept),) = problem.solve(np.arange(len(targets)), [C])
+        (((coef,), (intercept,)),) = problem.solve(weight[None], [C])
     coef = (coef if basis is None else coef @ basis) / unit
     if start is not None:
         coef, intercept = coef + start[0] * scale, intercept + start[1] + start[0] @ center
@@ -107,16 +107,16 @@ class _Problem:
     weight: np.ndarray
     offset: np.ndarray
 
-    def solve(self, rows, penalties, tolerance=EXACT):
+    def solve(self, weights, penalties, tolerance=EXACT):
         """Yield (coef, intercept) for each penalty; a penalty of zero leaves the start alone."""
-        shape = self.targets.shape[1], self.features.shape[1]
-        yield from ((np.zeros(shape), np.zeros(shape[0])) for C in penalties if C == 0)
+        shape = len(weights), self.targets.shape[1], self.features.shape[1]
+        yield from ((np.zeros(shape), np.zeros(shape[:2])) for C in penalties if C == 0)
         yield from self.objective.solve(
-            self.features[rows],
-            self.targets[rows],
-            self.weight[rows],
+            self.features,
+            self.targets,
+            weights,
             [C for C in penalties if C > 0],
-            offset=self.offset[rows],
+            offset=self.offset,
             tolerance=tolerance,
         )
 
@@ -126,15 +126,13 @@ class _Problem:
         folds = [(train, test) for train, test in folds if self.weight[train].any()]
         if not folds:
             return usual, None
-        paths = [self.solve(train, penalties, ROUGH) for train, _ in folds]
+        weights = np.zeros((len(folds), len(self.weight)))
+        for fold_weight, (train, _) in zip(weights, folds, strict=True):
+            fold_weight[train] = self.weight[train]
         losses = []
-        for solutions in zip(*paths, strict=True):
-            losses.append(
-                sum(
-                    self._held_out_loss(test, coef, intercept)
-                    for (_, test), (coef, intercept) in zip(folds, solutions, strict=True)
-                )
-            )
+        for solutions in self.solve(weights, penalties, ROUGH):
+            judged = zip(folds, *solutions, strict=True)
+            losses.append(sum(self._held_out_loss(test, *model) for (_, test), *model in judged))
             # Along the path the loss falls, then rises, and the weakest penalties take longest.
             if len(losses) - np.argmin(losses) > patience:
                 break

@@ -34,7 +34,7 @@ class Objective:
     loss_name = "log loss"
     # Inverse penalties that cross-validation chooses from, for features of mean squared norm one,
     # and the choice where nothing can be held out.
-    penalties = np.logspace(0, 4, 9)
+    penalties = np.logspace(0, 4, 5)
     usual_penalty = 100.0
 
     def encode(self, y):
@@ -57,8 +57,8 @@ class Objective:
         """Return what a unit of loss is worth as log-likelihood, given the lowest mean loss."""
         return 1.0
 
-    def solve(self, features, targets, weight, penalties, **options):
-        """Yield (coef, intercept) of a linear model for each penalty, see `_solvers`."""
+    def solve(self, features, targets, weights, penalties, **options):
+        """Yield (coef, intercept) of linear models for each penalty, see `_solvers`."""
         raise NotImplementedError
 
     def folds(self, targets, n_folds, seed):
@@ -110,9 +110,9 @@ class Multiclass(Objective):
     def invert(self, predictions):
         return predictions.clamp_min(_TINY).log()
 
-    def solve(self, features, targets, weight, penalties, **options):
+    def solve(self, features, targets, weights, penalties, **options):
         loss = _solvers.softmax_loss
-        return _solvers.solve_logistic(loss, features, targets, weight, penalties, **options)
+        return _solvers.solve_logistic(loss, features, targets, weights, penalties, **options)
 
     def folds(self, targets, n_folds, seed):
         """Stratified; a class with one member stays in every training part.
@@ -150,9 +150,9 @@ class Multilabel(Objective):
     def invert(self, predictions):
         return predictions.clamp(_TINY, 1 - _TINY).logit()
 
-    def solve(self, features, targets, weight, penalties, **options):
+    def solve(self, features, targets, weights, penalties, **options):
         loss = _solvers.sigmoid_loss
-        return _solvers.solve_logistic(loss, features, targets, weight, penalties, **options)
+        return _solvers.solve_logistic(loss, features, targets, weights, penalties, **options)
 
 
 class Regression(Objective):
@@ -179,5 +179,5 @@ class Regression(Objective):
         # Errors taken as normal, of the variance that the best candidate leaves.
         return self.n_outputs / (2 * max(reachable, _TINY))
 
-    def solve(self, features, targets, weight, penalties, **options):
-        return _solvers.solve_ridge(features, targets, weight, penalties, **options)
+    def solve(self, features, targets, weights, penalties, **options):
+        return _solvers.solve_ridge(features, targets, weights, penalties, **options)

@@ -63,8 +63,9 @@ def test_integer_weights_are_repetitions_to_a_head(objective):
     X, targets = rng.normal(size=(30, 4)), np.eye(3)[np.arange(30) % 3]
     weight = rng.integers(1, 4, size=30)
     rows = np.repeat(np.arange(30), weight)
-    ((coef, intercept),) = objective.solve(X, targets, weight.astype(float), [3.0])
-    ((again, intercept_again),) = objective.solve(X[rows], targets[rows], np.ones(len(rows)), [3.0])
+    ((coef, intercept),) = objective.solve(X, targets, weight[None].astype(float), [3.0])
+    ones = np.ones((1, len(rows)))
+    ((again, intercept_again),) = objective.solve(X[rows], targets[rows], ones, [3.0])
     np.testing.assert_allclose(coef, again, atol=1e-4)
     np.testing.assert_allclose(intercept, intercept_again, atol=1e-4)
 
