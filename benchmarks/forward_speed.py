@@ -1,6 +1,6 @@
 """How fast rows go through a network, beside what people write by hand.
 
-    python benchmarks/forward_speed.py [n_threads]
+    python benchmarks/forward_speed.py [n_threads] [--compile]
 
 ResNet-18 with random weights, images of 3 x 224 x 224, penultimate features, row cache off. All
 ways take turns, and CPU seconds are counted, so that other programs of the machine matter little;
@@ -48,10 +48,10 @@ def features_of(network, images):
     return network.avgpool(maps).flatten(1)
 
 
-def ours(backbone, precision="float32"):
+def ours(backbone, **options):
     def send(network, images):
         (features,) = compute_activations(
-            backbone, images, batch_size=BATCH, cache=False, precision=precision
+            backbone, images, batch_size=BATCH, cache=False, **options
         )
         return features
 
@@ -73,7 +73,9 @@ def take_time(function):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("n_threads", nargs="?", type=int, default=1)
-    torch.set_num_threads(parser.parse_args().n_threads)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.n_threads)
     network = make_resnet()
     images = np.random.default_rng(0).normal(size=(BATCH * N_BATCHES, 3, 224, 224))
     images = images.astype(np.float32)
@@ -81,8 +83,10 @@ def main():
     ways = {"eager": eager, "timm by hand": timm_by_hand, "one by one": one_by_one}
     ways["sktransfer"] = ours(backbone)
     if _cpu_has_bfloat16():
-        ways["sktransfer, bfloat16"] = ours(backbone, "bfloat16")
-    # Once with more than a batch, which is when layers are folded.
+        ways["sktransfer, bfloat16"] = ours(backbone, precision="bfloat16")
+    if arguments.compile:
+        ways["sktransfer, compiled"] = ours(backbone, compile=True)
+    # Once with more than a batch: layers are folded, and what is to be compiled is.
     for way in list(ways)[3:]:
         ways[way](network, np.concatenate([images, images[:2]]))
     seconds, outputs = {way: [] for way in ways}, {}

@@ -10,6 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones._compiled import CompiledNetwork, check_compile
 from sktransfer.backbones._fingerprint import describe_value
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._taps import make_tap, run_taps
@@ -45,6 +46,7 @@ def compute_activations(
     precision="float32",
     cache="auto",
     cache_dir=None,
+    compile=False,
     verbose=0,
 ):
     """Return the pooled activations of every row at every layer, through the row cache.
@@ -68,6 +70,8 @@ def compute_activations(
         warning says so.
     cache_dir : path-like or None
         Folder of the disk tier of the row cache.
+    compile : bool or dict, default=False
+        Whether full batches go through `torch.compile`; its options.
     verbose : int
         1 shows a progress bar.
 
@@ -85,7 +89,16 @@ def compute_activations(
         for layer, pooling in zip(layers, poolings, strict=True)
     ]
     forward = _Forward(
-        backbone, X, layers, taps, image_shape, batch_size, device, precision, verbose
+        backbone,
+        X,
+        layers,
+        taps,
+        image_shape,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        compile_options=check_compile(compile),
+        verbose=verbose,
     )
     activations = None
     if wants_cache(cache, backbone, X, image_shape, pooling, layers):
@@ -241,11 +254,24 @@ class _Forward:
     """
 
     def __init__(
-        self, backbone, X, layers, taps, image_shape, batch_size, device, precision, verbose
+        self,
+        backbone,
+        X,
+        layers,
+        taps,
+        image_shape,
+        *,
+        batch_size,
+        device,
+        precision,
+        compile_options,
+        verbose,
     ):
         self.backbone, self.X, self.image_shape = backbone, X, image_shape
         self.layers, self.taps = layers, taps
-        self.batch_size = batch_size
+        self.batch_size, self.compile_options = batch_size, compile_options
+        # Rows of a full batch, once it is known.
+        self.size = None
         self.device, self.precision, self.verbose = torch.device(device), precision, verbose
         self.n_sent = self.n_batches = 0
         self.seconds, self.fastest = 0.0, np.inf
@@ -303,7 +329,7 @@ class _Forward:
         """
         if not len(rows):
             return
-        size = self._choose_batch_size(rows)
+        self.size = size = self._choose_batch_size(rows)
         with self.backbone.borrowed(self.device) as lent, evaluating(lent), self._bar(rows) as bar:
             network, start, blocks = self._begin(lent, rows, size, tries)
             if tries and any(self.reasons):
@@ -362,7 +388,13 @@ class _Forward:
             yield inputs
 
     def run(self, network, inputs):
-        """Send one batch, as an array that is prepared; return arrays of shape (n, width)."""
+        """Send one batch, as an array that is prepared; return arrays of shape (n, width).
+
+        Parameters
+        ----------
+        network : nn.Module or CompiledNetwork
+        inputs : ndarray
+        """
         inputs = to_tensor(inputs).to(self.device)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -371,7 +403,11 @@ class _Forward:
         # Autocast of the caller is not part of what the row cache goes by.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(), exact, self._explaining(inputs):
-            return [a.float().cpu().numpy() for a in run_taps(network, inputs, self.taps)]
+            if isinstance(network, CompiledNetwork):
+                values = network.send(inputs)
+            else:
+                values = run_taps(network, inputs, self.taps)
+            return [value.float().cpu().numpy() for value in values]
 
     def _choose_batch_size(self, rows):
         if self.batch_size != "auto":
@@ -410,8 +446,11 @@ class _Forward:
             _, inputs = self.read(rows)
         if not len(inputs):
             return [np.full((len(rows), width), np.nan, np.float32) for width in self._widths]
-        started = time.perf_counter()
         self._check_shape(inputs.shape[1:])
+        if self.compile_options is not None and len(inputs) == self.size:
+            # Others would be compiled for once more, each taking longer than it runs.
+            network = self.backbone._compiled_networks.find(network, self, inputs)
+        started = time.perf_counter()
         blocks = self.run(network, inputs)
         seconds = time.perf_counter() - started
         if not all(np.isfinite(block).all() for block in blocks):

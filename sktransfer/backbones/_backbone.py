@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._channels import warn_of_conversion
+from sktransfer.backbones._compiled import CompiledNetworks
 from sktransfer.backbones._fast_networks import FastNetworks
 from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
@@ -232,7 +233,12 @@ def _are_same(one, other):
 
 def _process_state():
     """Return what a backbone holds for this process only: a lock, copies for devices and speed."""
-    return {"_lock": threading.RLock(), "_elsewhere": {}, "_fast_networks": FastNetworks()}
+    return {
+        "_lock": threading.RLock(),
+        "_elsewhere": {},
+        "_fast_networks": FastNetworks(),
+        "_compiled_networks": CompiledNetworks(),
+    }
 
 
 def _check_classes(classes):

@@ -4,6 +4,8 @@ A tap puts forward hooks on a module for the length of one forward pass. Hooks w
 network, traceable or not; they are always removed, so a module never carries them.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -33,6 +35,8 @@ class Tap:
     def __init__(self, pooling="auto"):
         self.pooling = pooling
         self.value = None
+        # Of the activations that were seen last.
+        self.channels_last = False
 
     def attach(self, module, on_value):
         """Hook into ``module``; call ``on_value`` once the value is there. Return the handles."""
@@ -40,6 +44,28 @@ class Tap:
 
     def finish(self, output):
         """Take what is only known once the pass has ended."""
+
+    def find_place(self, module):
+        """Return the `Place` where the last pass through ``module`` left the value."""
+        raise NotImplementedError
+
+
+class Place(NamedTuple):
+    """Where in a network activations are taken, known beforehand.
+
+    Attributes
+    ----------
+    name : str
+        Of a layer; empty for the whole network.
+    side : {"input", "output"}
+    pooling : str or callable
+    channels_last : bool
+    """
+
+    name: str
+    side: str
+    pooling: object
+    channels_last: bool
 
 
 class LayerTap(Tap):
@@ -59,8 +85,8 @@ class LayerTap(Tap):
             if self.value is None:
                 # Pooled here, since maps of several layers would take much memory at once.
                 activations = _first_tensor(activations, self.name)
-                channels_last = is_channels_last(layer, activations.shape)
-                pooled = pool(activations, self.pooling, channels_last)
+                self.channels_last = is_channels_last(layer, activations.shape)
+                pooled = pool(activations, self.pooling, self.channels_last)
                 # A later layer may work in place on what it was given.
                 self.value = pooled.clone() if _share_memory(pooled, activations) else pooled
                 on_value()
@@ -72,6 +98,9 @@ class LayerTap(Tap):
 
             return [layer.register_forward_pre_hook(keep_input, with_kwargs=True)]
         return [layer.register_forward_hook(lambda _, args, output: keep(output))]
+
+    def find_place(self, module):
+        return Place(self.name, self.side, self.pooling, self.channels_last)
 
 
 def _share_memory(one, other):
@@ -87,8 +116,12 @@ class OutputTap(Tap):
 
     def finish(self, output):
         output = _main_tensor(output)
-        self.value = pool(output, self.pooling, is_channels_last(self._module, output.shape))
+        self.channels_last = is_channels_last(self._module, output.shape)
+        self.value = pool(output, self.pooling, self.channels_last)
         self._module = None
+
+    def find_place(self, module):
+        return Place("", "output", self.pooling, self.channels_last)
 
 
 class PenultimateTap(Tap):
@@ -97,6 +130,8 @@ class PenultimateTap(Tap):
     So a network with a classification head gives what its head sees, and a headless one all
     that it computes. A softmax or sigmoid may follow the head.
     """
+
+    _side = "input"
 
     def attach(self, module, on_value):
         self.value = self.head = self._head_output = None
@@ -116,13 +151,21 @@ class PenultimateTap(Tap):
         output = _main_tensor(output)
         if self.head is None or not _is_made_of_logits(output, self._head_output):
             self.value, self.head = output, None
-        channels_last = is_channels_last(self._module, self.value.shape)
+        self.channels_last = is_channels_last(self._module, self.value.shape)
         self._head_output = self._module = None
-        self.value = pool(self.value, self.pooling, channels_last)
+        self.value = pool(self.value, self.pooling, self.channels_last)
+
+    def find_place(self, module):
+        if self.head is None:
+            return Place("", "output", self.pooling, self.channels_last)
+        (name,) = [name for name, layer in module.named_modules() if layer is self.head]
+        return Place(name, self._side, self.pooling, self.channels_last)
 
 
 class LogitsTap(PenultimateTap):
     """What the classification head of the network gives, before a softmax that may follow."""
+
+    _side = "output"
 
     def finish(self, output):
         logits = self._head_output
@@ -212,6 +255,46 @@ def reach_taps(module, inputs, taps):
     finally:
         for handle in handles:
             handle.remove()
+
+
+class Tapped(nn.Module):
+    """A network that gives the pooled activations at some places, by hooks that stay on it.
+
+    Parameters
+    ----------
+    network : nn.Module
+    places : list of Place
+    """
+
+    def __init__(self, network, places):
+        super().__init__()
+        self.network = network
+        self.n_places = len(places)
+        self._seen = {}
+        for number, place in enumerate(places):
+            self._hook(number, place)
+
+    def _hook(self, number, place):
+        layer, seen = self.network.get_submodule(place.name), self._seen
+
+        def keep(value):
+            if number not in seen:
+                value = _first_tensor(value, place.name) if place.name else _main_tensor(value)
+                # A later layer may work in place on what it was given.
+                seen[number] = pool(value, place.pooling, place.channels_last).clone()
+
+        if place.side == "input":
+            layer.register_forward_pre_hook(
+                lambda _, args, kwargs: keep(args or kwargs), with_kwargs=True
+            )
+        else:
+            layer.register_forward_hook(lambda _, args, output: keep(output))
+
+    def forward(self, inputs):
+        self._seen.clear()
+        self.network(inputs)
+        # Left empty, since what is compiled is compiled again where it meets another state.
+        return tuple(self._seen.pop(number) for number in range(self.n_places))
 
 
 # What transformers' networks give besides others that come first, such as a loss or all tokens.

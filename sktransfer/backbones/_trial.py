@@ -32,6 +32,17 @@ def agrees(forward, network, row, expected):
     return all(_agree(run, expected, _TOLERANCE[forward.precision]))
 
 
+def are_close(activations, expected, precision):
+    """Tell whether activations are the same at every layer, to the tolerance of a precision.
+
+    Parameters
+    ----------
+    activations, expected : list of ndarray
+    precision : {"float32", "bfloat16"}
+    """
+    return all(_agree(activations, expected, _TOLERANCE[precision]))
+
+
 def find_reasons(forward, network, row, expected):
     """Say for each layer why its activations must not be kept, or None if they may be.
 

@@ -28,7 +28,7 @@ class NetworkSource(FeatureSource):
     pooling, image_shape
         See `FeatureTransferTransformer`.
     **options
-        How `compute_activations` goes about it: batch_size, device.
+        How `compute_activations` goes about it: batch_size, device, compile.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from sktransfer.backbones._compiled import check_compile
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
@@ -59,8 +60,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         came, so it may bring its own preprocessing along, and is never fitted again. A fitted
         sktransfer estimator stands for its network, and within `FrozenEstimator` for what it
         predicts. With an estimator, ``layers``, ``pooling``, ``image_shape``, ``precision`` and
-        ``on_error`` must be left as they are; ``cache``, ``cache_dir``, ``batch_size``, ``device``
-        and ``n_jobs`` have no effect. None: the features are the input.
+        ``on_error`` must be left as they are; ``cache``, ``cache_dir``, ``batch_size``, ``device``,
+        ``compile`` and ``n_jobs`` have no effect. None: the features are the input.
     layers : str or sequence of str, default="penultimate"
         Where activations are taken, all in one forward pass:
 
@@ -120,6 +121,12 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     cache_dir : path-like, default=None
         Folder in which activations are kept for other processes and later days, besides those of
         other networks. None: in memory, for this process.
+    compile : bool or dict, default=False
+        Whether the network goes through `torch.compile`, or its options, such as
+        ``{"mode": "max-autotune"}``: by default it takes a C++ compiler and up to a minute, once
+        per process, for each choice of layers and pooling. Only full batches, of ``batch_size``
+        rows, go through it. If it fails, or a batch comes out otherwise, one warning says so and
+        the network runs as it is.
     n_jobs : int, default=None
         Threads that read image files, ahead of the network; -1: one per CPU, None: one, unless
         joblib's ``parallel_config`` says otherwise.
@@ -206,6 +213,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         precision="float32",
         cache="auto",
         cache_dir=None,
+        compile=False,
         n_jobs=None,
         on_error="raise",
         verbose=0,
@@ -222,6 +230,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         self.precision = precision
         self.cache = cache
         self.cache_dir = cache_dir
+        self.compile = compile
         self.n_jobs = n_jobs
         self.on_error = on_error
         self.verbose = verbose
@@ -525,6 +534,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             device=device,
             precision=self.precision if has_it else "float32",
             cache_dir=self.cache_dir,
+            compile=self.compile,
         )
 
     def _get_network_input(self):
@@ -538,6 +548,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         check_option("on_error", self.on_error, ("raise", "nan"))
         check_option("precision", self.precision, ("float32", "bfloat16"))
         check_cache_dir(self.cache_dir)
+        check_compile(self.compile)
         if self.batch_size != "auto":
             check_count("batch_size", self.batch_size)
         if not callable(self.pooling):
