@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _resnet import make_resnet
+from joblib import parallel_config
 from PIL import Image
 
 from sktransfer import Backbone, FeatureTransferTransformer
@@ -43,6 +44,11 @@ def make_files(folder, n_images):
     return paths
 
 
+def prepare_in_processes(paths):
+    with parallel_config(backend="loky", n_jobs=2):
+        return ImageRows(paths).prepare(INPUT)
+
+
 def measure(run):
     started = time.perf_counter()
     run()
@@ -68,16 +74,19 @@ def main():
             "files, 1 thread reads": transform(paths, 1),
             "files, 2 threads read": transform(paths, 2),
             "files read alone, 1 thread": lambda: ImageRows(paths).prepare(INPUT),
+            "files read alone, 2 threads": lambda: ImageRows(paths, n_jobs=2).prepare(INPUT),
+            "files read alone, 2 processes": lambda: prepare_in_processes(paths),
         }
+        prepare_in_processes(paths)  # which are then there
         difference = np.abs(transform(paths)() - transform(arrays)()).max()
         seconds = np.array([[measure(run) for run in runs.values()] for _ in range(N_ROUNDS)])
     per_image = 1000 * np.median(seconds, axis=0) / n_images
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     print(f"{n_images} JPEG files, {torch.get_num_threads()} threads of torch, largest difference")
     print(f"between features of files and of arrays {difference:.1e}")
-    print(f"{'':<28} {'ms per image':>12} {'ratio':>7}")
+    print(f"{'':<30} {'ms per image':>12} {'ratio':>7}")
     for name, milliseconds, ratio in zip(runs, per_image, ratios, strict=True):
-        print(f"{name:<28} {milliseconds:>12.1f} {ratio:>7.2f}")
+        print(f"{name:<30} {milliseconds:>12.1f} {ratio:>7.2f}")
 
 
 if __name__ == "__main__":

@@ -89,8 +89,8 @@ class CompiledNetworks:
         try:
             blocks = forward.run(compiled, inputs)
         except Exception as error:
-            # Compilers fail in ways that have no common class; this batch has come through as it is.
-            return _go_on(network, forward, _find_reason(error))
+            # Failures of compilers have no common class; without one this batch came through.
+            return _go_on(network, forward, _find_reason(error.__cause__ or error))
         if not are_close(blocks, expected, forward.precision):
             return _go_on(network, forward, "the compiled network gives other activations")
         return compiled
@@ -142,9 +142,9 @@ def _make_key(forward, inputs):
 
 
 def _find_reason(error):
-    """Return the first line of what a compiler says, which may be pages, and what it is caused by."""
+    """Return the beginning of what a compiler says, which may be pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]).rstrip(".:") or type(error).__name__
+    return " ".join(lines[:2]).partition(" Set TORCH")[0].rstrip(".:") or type(error).__name__
 
 
 def _go_on(network, forward, why):

@@ -1,5 +1,6 @@
 """From the bytes of an image file, or a PIL image, to an array."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -24,6 +25,33 @@ _LARGEST_16_BIT = np.float32(65535)
 def import_pillow():
     """Return the module PIL.Image, or raise and name the extra."""
     return import_optional("PIL.Image", "images", "Reading images (other than arrays) needs Pillow")
+
+
+def get_pillow_settings():
+    """Return what users may set on Pillow's modules, to set it likewise in other processes."""
+    Image = import_pillow()
+    import PIL.ImageFile
+
+    return Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@contextlib.contextmanager
+def pillow_settings(settings):
+    """Read with the settings of another process, and put those of this one back."""
+    before = get_pillow_settings()
+    _set_pillow(*settings)
+    try:
+        yield
+    finally:
+        _set_pillow(*before)
+
+
+def _set_pillow(most_pixels, loads_truncated):
+    import PIL.Image
+    import PIL.ImageFile
+
+    PIL.Image.MAX_IMAGE_PIXELS = most_pixels
+    PIL.ImageFile.LOAD_TRUNCATED_IMAGES = loads_truncated
 
 
 def decode_file(content):

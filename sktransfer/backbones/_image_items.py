@@ -26,6 +26,11 @@ def is_image(value):
     return isinstance(value, _FILE_TYPES) or _is_pil(value) or is_pixels(value)
 
 
+def is_file(value):
+    """Tell whether a value is the path or the bytes of an image file."""
+    return isinstance(value, _FILE_TYPES)
+
+
 def is_labelled(value):
     """Tell whether a value is a pair of pixels and a label."""
     is_pair = isinstance(value, tuple) and len(value) == 2

@@ -1,10 +1,6 @@
 """Images as rows that are read when they are needed: files, PIL images, arrays of many sizes."""
 
-import collections
-import concurrent.futures
 import contextlib
-import contextvars
-import math
 import uuid
 import warnings
 
@@ -17,6 +13,7 @@ from sktransfer.backbones._image_items import (
     digest_image,
     explain,
     is_absent,
+    is_file,
     is_image,
     is_labelled,
     is_path,
@@ -25,6 +22,7 @@ from sktransfer.backbones._image_items import (
     read_file,
     read_pixels,
 )
+from sktransfer.backbones._reading import Reading, threads
 from sktransfer.exceptions import MissingImageError, UnreadableImageError
 
 # Failed rows that a warning names.
@@ -53,8 +51,9 @@ class ImageRows:
         with channels first or last, of uint8 or floats. Items of a Dataset may be pairs, of which
         the first counts.
     n_jobs : int, default=None
-        Threads that read images; see joblib for None and negative numbers. Estimators whose own
-        ``n_jobs`` is None, or that have none, go by this one.
+        Threads that read images, or processes that read files within
+        ``joblib.parallel_config(backend="loky")``; see joblib for None and negative numbers.
+        Estimators whose own ``n_jobs`` is None, or that have none, go by this one.
     on_error : {"raise", "nan"}, default="raise"
         Whether an image that cannot be read is an error, or left out by `prepare` and `decode`.
         Estimators go by their own ``on_error``, and raise where they have none.
@@ -148,7 +147,7 @@ class ImageRows:
         """
         if _is_dataset(self._images):
             self[:_DRAWN_TWICE].digests()
-        reading = Reading(self, [np.arange(len(self))], network_input, self._decode)
+        reading = Reading(self, [np.arange(len(self))], network_input, ImageRows._decode)
         (images,) = reading
         # As such a network has its rows given.
         return np.moveaxis(images, 1, -1) if network_input.channels_last else images
@@ -165,14 +164,14 @@ class ImageRows:
         -------
         reading : Reading
         """
-        return Reading(self, batches, network_input, self._prepare)
+        return Reading(self, batches, network_input, ImageRows._prepare)
 
     def digests(self):
         """Return a digest per row of what would be read: of a file its bytes, not its name.
 
         A row that is not there has one that no other row has.
         """
-        with _threads(self._count_jobs()) as pool:
+        with threads(self.count_jobs()) as pool:
             return list(pool.map(self._digest, range(len(self))))
 
     def describe(self, row):
@@ -199,12 +198,29 @@ class ImageRows:
                 stacklevel=2,
             )
 
+    def are_files(self):
+        """Tell whether all images that are there are paths or bytes of files."""
+        if _is_dataset(self._images):
+            return False
+        images = (self._images[number] for number in self._numbers)
+        return all(is_file(image) or is_absent(image) for image in images)
+
+    def take_along(self, rows):
+        """Return some rows without all the others, to be sent elsewhere."""
+        numbers = self._numbers[rows]
+        return self._replace(
+            _images={number: self._images[number] for number in numbers},
+            _numbers=numbers,
+            _seen={number: self._seen[number] for number in numbers if number in self._seen},
+        )
+
     def _replace(self, **changes):
         rows = object.__new__(type(self))
         rows.__dict__.update(self.__dict__, **changes)
         return rows
 
-    def _count_jobs(self):
+    def count_jobs(self):
+        """Return how many threads or processes read."""
         return max(1, min(joblib.effective_n_jobs(self.n_jobs), len(self)))
 
     def _get(self, number):
@@ -282,100 +298,6 @@ class ImageRows:
                 f"Got X with an image that cannot be read in {self.describe(row)}: "
                 f"{explain(error)}."
             ) from error
-
-
-class Reading:
-    """One pass over batches of images, read in threads ahead of their use.
-
-    Iteration gives arrays of shape (n, channels, height, width) of what could be read of each
-    batch. ``unread`` then holds the positions, counted over all batches, of what could not, which
-    is an error unless the rows have ``on_error="nan"``.
-    """
-
-    def __init__(self, rows, batches, network_input, read):
-        self.rows, self.batches = rows, batches
-        self.network_input, self._read = network_input, read
-        self.unread = []
-        # The size and the row that all others are compared with.
-        self._first = None
-
-    def __iter__(self):
-        n_jobs = self.rows._count_jobs()
-        longest = max((len(batch) for batch in self.batches), default=1)
-        n_ahead = 1 + math.ceil(n_jobs / longest)
-        waiting, position = collections.deque(), 0
-        with _threads(n_jobs, always=True) as pool:
-            for batch in [*self.batches, *[None] * n_ahead]:
-                if batch is not None:
-                    waiting.append((batch, [pool.submit(self._try, row) for row in batch]))
-                if waiting and (batch is None or len(waiting) > n_ahead):
-                    ready, futures = waiting.popleft()
-                    yield self._assemble(ready, futures, position)
-                    position += len(ready)
-
-    def _try(self, row):
-        try:
-            return self._read(row, self.network_input)
-        except UnreadableImageError:
-            if self.rows.on_error == "raise":
-                raise
-            return None
-
-    def _assemble(self, batch, futures, position):
-        images = []
-        for offset, (row, future) in enumerate(zip(batch, futures, strict=True)):
-            image = future.result()
-            if image is None:
-                self.unread.append(position + offset)
-            else:
-                self._check_size(row, image.shape[1:])
-                images.append(image)
-        if not images:
-            return np.empty((0, 0, 0, 0), dtype=np.float32)
-        if any(image.dtype != images[0].dtype for image in images):
-            images = [self.network_input.arrange_images(image) for image in images]
-        return np.concatenate(images)
-
-    def _check_size(self, row, shape):
-        if self._first is None:
-            self._first = row, shape
-        first, expected = self._first
-        if shape == expected:
-            return
-        described = [
-            f"{'x'.join(map(str, s[1:]))} pixels and {s[0]} channel(s) in {self.rows.describe(r)}"
-            for r, s in ((first, expected), (row, shape))
-        ]
-        wanted = self.network_input
-        tried = f"resize={wanted.resize!r} and crop={wanted.crop!r}"
-        raise ValueError(
-            f"Got X with images that differ in size: {described[0]}, {described[1]}, with {tried} "
-            "of the network's input; expected one shape; say how to make them alike: "
-            "Backbone(module, input=NetworkInput(channels=3, resize=224, crop=224))."
-        )
-
-
-class _NoThreads:
-    map = map
-
-
-@contextlib.contextmanager
-def _threads(n_jobs, always=False):
-    """Give a pool of threads that drops what is waiting once its user stops, by Ctrl-C too."""
-    if n_jobs == 1 and not always:
-        yield _NoThreads
-        return
-    pool = _Pool(n_jobs, thread_name_prefix="sktransfer-images")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Pool(concurrent.futures.ThreadPoolExecutor):
-    def submit(self, function, /, *args):
-        # Filters of warnings are part of the context in some builds of Python.
-        return super().submit(contextvars.copy_context().run, function, *args)
 
 
 def as_image_rows(X, *, n_jobs=None, on_error="raise"):

@@ -128,8 +128,9 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         rows, go through it. If it fails, or a batch comes out otherwise, one warning says so and
         the network runs as it is.
     n_jobs : int, default=None
-        Threads that read image files, ahead of the network; -1: one per CPU, None: one, unless
-        joblib's ``parallel_config`` says otherwise.
+        Threads that read images, ahead of the network; -1: one per CPU, None: one, unless
+        joblib's ``parallel_config`` says otherwise. Within ``parallel_config(backend="loky")``
+        files are read in so many processes.
     on_error : {"raise", "nan"}, default="raise"
         What becomes of an image that cannot be read: an error that names it, or a row of NaN and
         one warning for all of them.
