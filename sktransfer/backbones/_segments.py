@@ -28,7 +28,7 @@ from sktransfer.exceptions import RowCacheWarning
 # Format, number of rows, width of a row, seconds that a row took to compute, checksum of the head.
 _HEADER = struct.Struct("<8sQQd16s")
 # A new one whenever the bytes, or the meaning of activations of an equal key, change.
-_FORMAT = b"sktrows2"
+_FORMAT = b"sktrows3"
 _DIGEST_SIZE = 16
 _SUFFIX, _UNFINISHED = ".rows", ".tmp"
 # Segments of fewer bytes become one when there are more of them than this.

@@ -14,6 +14,10 @@ from torch.nn.modules.conv import _ConvNd
 from sktransfer.utils._validation import list_options, suggest
 
 _MAY_FOLLOW_A_HEAD = (nn.Identity, nn.Flatten, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
+# One that is a convolution, as in SqueezeNet, gives a map for each class, which are averaged then.
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_MAY_FOLLOW_A_CONVOLUTION = (nn.ReLU, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+_MAY_FOLLOW_A_CONVOLUTION += (nn.AdaptiveAvgPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 class StopForward(Exception):
@@ -128,7 +132,8 @@ class PenultimateTap(Tap):
     """The input of the last fully connected layer if the network ends in one, else its output.
 
     So a network with a classification head gives what its head sees, and a headless one all
-    that it computes. A softmax or sigmoid may follow the head.
+    that it computes. A softmax or sigmoid may follow the head. A convolution of size 1 whose maps,
+    rectified or not, are averaged to the output counts as fully connected, as it is at each place.
     """
 
     _side = "input"
@@ -141,15 +146,20 @@ class PenultimateTap(Tap):
         return [layer.register_forward_hook(self._follow, with_kwargs=True) for layer in layers]
 
     def _follow(self, layer, args, kwargs, output):
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) or _may_be_a_head(layer):
             self.value = args[0] if args else kwargs["input"]
             self.head, self._head_output = layer, output
         elif not isinstance(layer, _MAY_FOLLOW_A_HEAD):
-            self.head = None
+            is_convolution = isinstance(self.head, _CONVOLUTIONS)
+            if not (is_convolution and isinstance(layer, _MAY_FOLLOW_A_CONVOLUTION)):
+                self.head = None
 
     def finish(self, output):
         output = _main_tensor(output)
-        if self.head is None or not _is_made_of_logits(output, self._head_output):
+        self._logits = None
+        if self.head is not None:
+            self._logits = _find_logits(self.head, output, self._head_output)
+        if self._logits is None:
             self.value, self.head = output, None
         self.channels_last = is_channels_last(self._module, self.value.shape)
         self._head_output = self._module = None
@@ -165,17 +175,44 @@ class PenultimateTap(Tap):
 class LogitsTap(PenultimateTap):
     """What the classification head of the network gives, before a softmax that may follow."""
 
-    _side = "output"
-
     def finish(self, output):
-        logits = self._head_output
         super().finish(output)
         if self.head is None:
             raise ValueError(
                 "Got output='logits' or 'proba', but the network does not end in a fully connected "
                 "layer that gives logits; expected output='features'."
             )
-        self.value = logits
+        self.value = self._logits
+
+    def find_place(self, module):
+        if isinstance(self.head, nn.Linear):
+            return super().find_place(module)._replace(side="output")
+        # Rectified maps are not what the convolution gives; a softmax shows in the values.
+        return Place("", "output", self.pooling, False)
+
+
+def _may_be_a_head(layer):
+    """Tell whether a convolution works at each place by itself, and no BatchNorm has to follow."""
+    if not isinstance(layer, _CONVOLUTIONS) or layer.bias is None or layer.groups > 1:
+        return False
+    return {*layer.kernel_size, *layer.stride} == {1} and not any(layer.padding)
+
+
+def _find_logits(head, output, head_output):
+    """Return the logits that a head gave, if the output of the network is made of them."""
+    if isinstance(head, nn.Linear):
+        is_end = head_output.ndim == 2 and _is_made_of_logits(output, head_output)
+        return head_output if is_end else None
+    if head_output[0, 0].numel() == 1:
+        # At a single place it may as well be the last layer of a network without a head.
+        return None
+    output, places = output.flatten(1), tuple(range(2, head_output.ndim))
+    for logits in (head_output.mean(places), head_output.relu().mean(places)):
+        if logits.shape == output.shape and torch.allclose(output, logits, rtol=1e-4, atol=1e-5):
+            return logits
+        if _is_made_of_logits(output, logits):
+            return logits
+    return None
 
 
 def _is_made_of_logits(output, logits):
@@ -183,7 +220,7 @@ def _is_made_of_logits(output, logits):
 
     Not by equal values alone, since in some batch a rectifier may have changed none of them.
     """
-    if logits.ndim != 2 or logits.shape != output.shape:
+    if logits.shape != output.shape:
         return False
     if _share_memory(output, logits):
         return True

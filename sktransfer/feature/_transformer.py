@@ -66,7 +66,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         Where activations are taken, all in one forward pass:
 
         - ``"penultimate"``: the input of the last fully connected layer if the network ends in
-          one, else its output;
+          one (or in a convolution of size 1 whose maps are averaged), else its output;
         - ``"output"``: the output of the network;
         - ``"all"``: the output of each block (with the normalisation and activation behind it
           where these follow in an `nn.Sequential`), from input to output without the head, and

@@ -304,7 +304,8 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             network = backbone.copy_module()
             layer = find_old_head(network, backbone.input.prepare(X[:1], self.image_shape))
             wanted = self._count_source_outputs(backbone)
-            if layer is None:
+            # Nor does a convolution, whose outputs are rectified before they are averaged.
+            if not hasattr(layer, "out_features"):
                 reason = "the backbone does not end in a fully connected layer"
             elif layer.out_features != wanted:
                 reason = f"its last layer has {layer.out_features} outputs, not {wanted}"

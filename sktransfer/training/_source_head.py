@@ -13,6 +13,8 @@ from sktransfer.utils._torch import to_tensor
 def find_old_head(network, inputs):
     """Return the last fully connected layer of a network that ends in one, else None.
 
+    Or the convolution that stands for one, see `PenultimateTap`.
+
     In eval mode, since in training dropout would hide it.
     """
     tap = PenultimateTap()

@@ -251,3 +251,13 @@ def test_the_default_backend(tmp_path, monkeypatch):
     assert type(compiled).__name__ == "CompiledNetwork"
     for block, wanted in zip(blocks, send(backbone, layers=("1", "penultimate")), strict=True):
         np.testing.assert_allclose(block, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_a_head_that_is_a_convolution(is_linked):
+    body = [nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True), nn.Conv2d(6, 4, 1), nn.ReLU(inplace=True)]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *[nn.Softmax(dim=1)] * is_linked]
+    backbone = Backbone(nn.Sequential(*body, *end))
+    (features,) = send(backbone, compile={"backend": "aot_eager"})
+    assert features.shape == (20, 6)
+    np.testing.assert_allclose(features, send(backbone)[0], atol=1e-5)

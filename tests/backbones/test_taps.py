@@ -248,6 +248,56 @@ def test_a_head_with_a_parametrization():
     assert features.shape == (3, 6)
 
 
+class Averaged(nn.Module):
+    """Ends in a convolution whose maps are averaged, as SqueezeNet and NiN do."""
+
+    def __init__(self, *end, n_classes=5, average=None, **options):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(inplace=True))
+        self.head = nn.Conv2d(6, n_classes, **{"kernel_size": 1, **options})
+        self.end = nn.Sequential(nn.Identity(), *end)
+        self.average = average or nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, images):
+        return self.average(self.end(self.head(self.body(images)))).flatten(1)
+
+
+@pytest.mark.parametrize("end", [[], [nn.ReLU()], [nn.ReLU(inplace=True)], [nn.Dropout()]])
+@pytest.mark.parametrize("link", [None, nn.Softmax(dim=1)])
+def test_a_convolution_whose_maps_are_averaged_is_a_head(end, link):
+    network = Averaged(*end).eval()
+    whole = network if link is None else nn.Sequential(network, link)
+    features, logits = tap(whole, "penultimate", "logits")
+    with torch.no_grad():
+        torch.testing.assert_close(features, network.body(IMAGES).mean((2, 3)))
+        torch.testing.assert_close(logits, network(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        # What extractors without a head end in.
+        Averaged(kernel_size=3),
+        Averaged(bias=False),
+        Averaged(nn.BatchNorm2d(5)),
+        Averaged(nn.Hardswish()),
+        Averaged(average=nn.AdaptiveMaxPool2d(1)),
+        Averaged(average=nn.AdaptiveAvgPool2d(2)),
+        nn.Sequential(Averaged(n_classes=4), nn.Unflatten(1, (4, 1, 1)), nn.Conv2d(4, 3, 1)),
+        # One place, as behind a pooling.
+        Averaged(stride=8, kernel_size=1),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(1, 5, 1), nn.ReLU(), nn.Flatten()),
+        nn.Conv2d(1, 4, 1),
+    ],
+)
+def test_other_convolutions_at_the_end_are_no_heads(network):
+    network.eval()
+    features, output = tap(network, "penultimate", "output")
+    torch.testing.assert_close(features, output)
+    with pytest.raises(ValueError, match="does not end in a fully connected layer"):
+        tap(network, "logits")
+
+
 def test_pooling_that_takes_a_view_is_safe_from_layers_in_place():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3))
     taps = [make_tap(name, names_of(network), lambda a: a[:, :, -1, -1]) for name in ("0", "2")]

@@ -7,6 +7,7 @@ from torchvision import models
 
 from sktransfer import load_backbone
 from sktransfer.backbones import NetworkInput
+from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._torchvision import Torchvision
 
 
@@ -94,3 +95,13 @@ def test_downloaded_weights_are_used_and_bring_their_classes(tmp_path, monkeypat
     X = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(backbone.copy_module()(X), network(X))
+
+
+def test_a_head_that_is_a_convolution():
+    images = np.random.default_rng(0).random((2, 3, 48, 48), dtype=np.float32)
+    backbone = load_backbone("torchvision/squeezenet1_1", pretrained=False)
+    features, output, logits = compute_activations(
+        backbone, images, layers=("penultimate", "output", "logits"), cache=False
+    )
+    assert (features.shape, backbone.n_features_out) == ((2, 512), 512)
+    np.testing.assert_allclose(logits, output, atol=1e-6)
