@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sktransfer.backbones._containers import check_is_container
 from sktransfer.backbones._image_rows import ImageRows, as_image_rows
 from sktransfer.utils._sklearn import clone_sharing
 
@@ -31,6 +32,7 @@ class BaseNetworkEstimator(BaseEstimator):
 
     def _check_rows(self, X, y="no_validation", *, reset):
         """Return X as an array of rows, of the shape seen in fit, or `ImageRows`; with y, both."""
+        check_is_container(X)
         images = as_image_rows(X, **self._image_options())
         if images is not None:
             return self._check_image_rows(images, X, y, reset=reset)

@@ -158,6 +158,7 @@ def _through_cache(forward, keys, cache_dir):
         REASONS.update(zip(keys, forward.reasons, strict=True))
         _warn_of_network(forward)
         return None
+    _check_sizes(forward, tiers[0].store.shapes, digests, part.read_rows())
     repeated = [row for row in missing if sent[digests[row]] != row]
     firsts = [sent[digests[row]] for row in repeated]
     for tier, result in zip(tiers, results, strict=True):
@@ -179,6 +180,36 @@ def _fill(result, n_rows, rows, block):
     return result
 
 
+def _check_sizes(forward, shapes, digests, sent):
+    """Raise if images that are in the cache differ in size among them, or from those sent.
+
+    As they would without a cache. Of those whose size this process does not know it is read.
+
+    Parameters
+    ----------
+    shapes : dict
+        From digests to what is known; it is added to.
+    digests : list of bytes
+    sent : ndarray of int
+        Rows.
+    """
+    if not forward.takes_any_shape():
+        return
+    shapes.update((digests[row], forward.shape) for row in sent)
+    rows = {digest: row for row, digest in reversed(list(enumerate(digests)))}
+    unknown = np.array([row for digest, row in rows.items() if digest not in shapes], dtype=int)
+    unknown = unknown[forward.is_read(unknown)]
+    with contextlib.closing(forward.read_batches(unknown[:, np.newaxis])) as batches:
+        for row, inputs in zip(unknown, batches, strict=True):
+            if len(inputs):
+                shapes[digests[row]] = inputs.shape[1:]
+    differing = {shapes[digest]: row for digest, row in rows.items() if digest in shapes}
+    if len(differing) > 1:
+        # This says which images these are.
+        forward.read(np.sort(list(differing.values())[:2]))
+        raise ValueError(_DIFFER)
+
+
 class _Part:
     """Rows that were computed and are still to be kept; a context manager that keeps the last."""
 
@@ -188,7 +219,7 @@ class _Part:
         # In memory, all at once, so that the store grows once.
         self.writes = any(tier.folder is not None for tier in tiers)
         self._rows, self._n_rows, self._started = [], 0, time.perf_counter()
-        self._seconds = 0.0
+        self._seconds, self._all_rows = 0.0, []
 
     def __enter__(self):
         return self
@@ -200,10 +231,15 @@ class _Part:
     def add(self, rows, results):
         self.results = results
         self._rows.append(rows)
+        self._all_rows.append(rows)
         self._n_rows += len(rows)
         is_due = time.perf_counter() - self._started > _PART_SECONDS
         if self.writes and (self._n_rows >= _PART_ROWS or is_due):
             self.keep()
+
+    def read_rows(self):
+        """Return all rows that were sent and could be read."""
+        return np.concatenate([np.empty(0, dtype=np.intp), *self._all_rows])
 
     def keep(self):
         if not self._rows:
@@ -278,10 +314,18 @@ class _Forward:
         self.reasons, self.is_tried = [], False
         # Numbers of the rows that are images which cannot be read.
         self._unread = set()
-        self._widths, self._shape = [0] * len(taps), None
+        self._widths = [0] * len(taps)
+        # Of the rows that were sent.
+        self.shape = None
 
     def prepare(self, rows):
         return self.backbone.input.prepare(self.X[rows], self.image_shape)
+
+    def takes_any_shape(self):
+        """Tell whether the rows are images whose shape is not the same for all by preparation."""
+        wanted = self.backbone.input
+        is_fixed = wanted.find_size() is not None and wanted.channels is not None
+        return isinstance(self.X, ImageRows) and not is_fixed
 
     def is_read(self, rows):
         """Tell which rows could be read, as a boolean mask."""
@@ -337,7 +381,7 @@ class _Forward:
             bar.update(start)
             yield rows[:start], blocks
             rest = [rows[i : i + size] for i in range(start, len(rows), size)]
-            with contextlib.closing(self._read(rest)) as prepared:
+            with contextlib.closing(self.read_batches(rest)) as prepared:
                 for batch, inputs in zip(rest, prepared, strict=True):
                     blocks = self.send_batch(network, batch, inputs)
                     if tries and not self.is_tried:
@@ -373,10 +417,10 @@ class _Forward:
 
     def read(self, rows):
         """Return those of a few rows that can be read, and these prepared."""
-        (inputs,) = self._read([rows])
+        (inputs,) = self.read_batches([rows])
         return rows[self.is_read(rows)], inputs
 
-    def _read(self, batches):
+    def read_batches(self, batches):
         """Yield what could be read of each batch, prepared; images are read ahead of their use."""
         if not isinstance(self.X, ImageRows):
             yield from map(self.prepare, batches)
@@ -468,9 +512,9 @@ class _Forward:
 
     def _check_shape(self, shape):
         # Images are compared where they are read, but one reading is not the whole pass.
-        if self._shape not in (None, shape):
+        if self.shape not in (None, shape):
             raise ValueError(_DIFFER)
-        self._shape = shape
+        self.shape = shape
 
     @contextlib.contextmanager
     def _explaining(self, inputs):

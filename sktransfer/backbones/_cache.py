@@ -118,6 +118,8 @@ class RowStore:
 
     def __init__(self):
         self.tables = {}
+        # Of images that were read, as the network was given them, by digest.
+        self.shapes = {}
         self.hits = self.misses = 0
         self._n_timed, self._seconds = 0, 0.0
         self.lock = threading.RLock()

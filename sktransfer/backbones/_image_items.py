@@ -23,7 +23,7 @@ class WrongTypeError(TypeError):
 
 def is_image(value):
     """Tell whether a value is an image in any form."""
-    return isinstance(value, _FILE_TYPES) or _is_pil(value) or is_pixels(value)
+    return isinstance(value, _FILE_TYPES) or is_pil(value) or is_pixels(value)
 
 
 def is_file(value):
@@ -34,7 +34,7 @@ def is_file(value):
 def is_labelled(value):
     """Tell whether a value is a pair of pixels and a label."""
     is_pair = isinstance(value, tuple) and len(value) == 2
-    return is_pair and (_is_pil(value[0]) or is_pixels(value[0])) and not is_image(value[1])
+    return is_pair and (is_pil(value[0]) or is_pixels(value[0])) and not is_image(value[1])
 
 
 def is_absent(value):
@@ -42,7 +42,8 @@ def is_absent(value):
     return not (is_image(value) or hasattr(value, "__len__")) and is_missing(value)
 
 
-def _is_pil(value):
+def is_pil(value):
+    """Tell whether a value is a PIL image."""
     # Whoever has one has imported Pillow.
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(value, pillow.Image)
@@ -98,7 +99,7 @@ def read_pixels(image, network_input):
         return network_input.lay_out(_to_plain_array(image)[np.newaxis])[0]
     if isinstance(image, _FILE_TYPES):
         pixels = decode_file(bytes(read_file(image)))
-    elif _is_pil(image):
+    elif is_pil(image):
         _load(image)
         pixels = to_array(image)
     else:
@@ -150,7 +151,7 @@ def digest_image(image):
     if is_pixels(image):
         pixels = np.ascontiguousarray(_to_plain_array(image))
         return _digest(f"array|{pixels.dtype.str}|{pixels.shape}", pixels)
-    if _is_pil(image):
+    if is_pil(image):
         _load(image)
         # What decides how the pixels are seen.
         seen = (image.mode, image.size, find_orientation(image), image.info.get("transparency"))

@@ -50,12 +50,13 @@ def test_images_of_two_sizes_in_different_batches_are_an_error(images, pooling, 
         )
 
 
+@pytest.mark.parametrize("pooling", ["flatten", "avg"])
 @pytest.mark.parametrize(("known", "new"), [(SMALL, BIG), (BIG, SMALL)])
-def test_images_of_another_size_than_those_in_the_cache(known, new, tmp_path):
+def test_images_of_another_size_than_those_in_the_cache(known, new, pooling, tmp_path):
     backbone = make_backbone()
     for options in ({}, {"cache_dir": tmp_path}):
         clear_row_cache()
-        options = {"layers": ("0",), "pooling": "flatten", "cache": True, **options}
+        options = {"layers": ("0",), "pooling": pooling, "cache": True, **options}
         compute_activations(backbone, ImageRows(known), **options)
         for images in (known + new, new + known):
             with pytest.raises(ValueError, match="images that differ in size"):
