@@ -7,11 +7,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
 from sktransfer.domain import SourceDomain, as_rows, check_domain_rows, check_domains
 from sktransfer.utils._sklearn import check_feature_names_in, wrap_in_container
 from sktransfer.utils._state import restored_on_error
+from sktransfer.utils._threads import single_threaded_algebra
 
 __all__ = ["BaseAlignment"]
 
@@ -146,7 +146,7 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
         sample_weight, y = self.source.sample_weight, self.source.y
         counts = np.ones(len(X_source), dtype=bool) if sample_weight is None else sample_weight > 0
         weight = np.ones(counts.sum()) if sample_weight is None else sample_weight[counts]
-        with threadpool_limits(1):
+        with single_threaded_algebra():
             self._fit_maps(
                 X_source[counts].astype(np.float64),
                 X_target.astype(np.float64),

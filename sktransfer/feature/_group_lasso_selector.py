@@ -9,13 +9,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
 from sktransfer.domain import check_domain_rows
 from sktransfer.feature._column_statistics import column_statistics, divide_by_scale
 from sktransfer.feature._group_lasso import MOST_STEPS, GroupLasso
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._state import restored_on_error
+from sktransfer.utils._threads import single_threaded_algebra
 from sktransfer.utils._validation import check_number, check_option
 
 __all__ = ["GroupLassoSelector"]
@@ -155,7 +155,7 @@ class GroupLassoSelector(SelectorMixin, BaseEstimator):
         X, weight = X[counts].astype(np.float64), sample_weight[counts]
         targets, link = self._encode(y[counts], weight)
         n_selected = self._resolve_count(X.shape[1])
-        with threadpool_limits(1):
+        with single_threaded_algebra():
             scores, gradient_norms = self._score(
                 self._standardize(X, weight), targets, weight, link
             )

@@ -1,5 +1,7 @@
 """Weights from a classifier that tells the domains apart."""
 
+import contextlib
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
@@ -10,11 +12,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits
 
 from sktransfer.domain import is_frame, stack_rows, take_rows
 from sktransfer.instance._base import BaseWeighting
 from sktransfer.instance._matrix import as_matrix
+from sktransfer.utils._threads import single_threaded_algebra
 from sktransfer.utils._validation import check_count
 
 __all__ = ["DomainClassifierWeighting"]
@@ -133,10 +135,10 @@ class DomainClassifierWeighting(BaseWeighting):
         # Classifiers see the rows in an order that depends on their content only.
         order = np.lexsort((is_target, row_ids))
         X, is_target, folds = take_rows(X, order), is_target[order], folds[order]
-        n_threads = 1 if matrix.size < FEW_VALUES else None
+        is_small = matrix.size < FEW_VALUES
         candidates = []
         for classifier in classifiers:
-            with threadpool_limits(n_threads):
+            with single_threaded_algebra() if is_small else contextlib.nullcontext():
                 held_out = _predict_held_out_log_odds(classifier, X, is_target, folds)
             log_odds = _calibrate(held_out, is_target) if self.calibrate else held_out
             loss = np.logaddexp(0, np.where(is_target, -log_odds, log_odds)).mean()

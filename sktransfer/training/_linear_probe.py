@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from sktransfer.training._heads import measure_scale
 from sktransfer.training._objectives import split_distinct
 from sktransfer.training._solvers import EXACT, ROUGH
+from sktransfer.utils._threads import single_threaded_algebra
 
 _N_FOLDS = 5
 # Penalties that are tried beyond the best so far.
@@ -75,8 +75,7 @@ def fit_linear_probe(features, targets, objective, *, sample_weight=None, seed=0
         offset = features @ start[0].T + start[1]
         penalties, usual = np.concatenate([_NEAR_THE_START, penalties]), _NEAR_THE_START[0]
     center, scale = measure_scale(features, weight)
-    # Small systems are slower with BLAS threads, by far on a busy machine.
-    with threadpool_limits(1):
+    with single_threaded_algebra():
         rotated, basis = _rotate((features - center) / scale)
         unit = np.sqrt(features.shape[1])
         problem = _Problem(objective, rotated / unit, targets, weight, offset)
