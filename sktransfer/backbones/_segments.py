@@ -7,6 +7,7 @@ writers of the same rows have wasted work, and what is left of a killed one is i
 """
 
 import bisect
+import collections
 import contextlib
 import functools
 import hashlib
@@ -19,6 +20,7 @@ import threading
 import time
 import uuid
 import warnings
+import weakref
 import zlib
 
 import numpy as np
@@ -40,12 +42,18 @@ _N_LISTINGS = 8
 # Rows copied at a time, so that little of a mapped file is in memory at once.
 _CHUNK = 2048
 
+# Segments that are mapped at a time, of all stores: a process may have about a thousand files open.
+N_MAPPED = 256
+_MAPPING, _READ_LAST = threading.RLock(), collections.OrderedDict()
+
 # Troubles of which this process has been told, by kind and cache folder.
 _WARNED = set()
 
 
 class Segment:
     """One file, its values mapped: digests, checksums, then float32 values, row by row.
+
+    Of many segments those that were read last are mapped, since each map holds a descriptor.
 
     Parameters
     ----------
@@ -75,37 +83,68 @@ class Segment:
             checksums = file.read(4 * self.n_rows)
             if checksum != _make_checksum(start, digests, checksums, salt):
                 raise ValueError("its header does not have the checksum that it says")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.nbytes = size
+        self.path, self.nbytes, self._offset = path, size, offset
         self.digests = [digests[i : i + _DIGEST_SIZE] for i in range(0, len(digests), _DIGEST_SIZE)]
         self.checksums = np.frombuffer(checksums, "<u4")
-        values = np.frombuffer(self._map, "<f4", self.n_rows * self.width, offset)
-        self._values = values.reshape(self.n_rows, self.width)
+        self._mapped = None
         self._verified = np.zeros(self.n_rows, dtype=bool)
+        # Now, since what is mapped can be read even when another process has merged the file away.
+        self._map()
 
     def read(self, rows, out, where):
         """Copy rows to ``out[where]`` and tell which of them are intact."""
         intact = np.ones(len(rows), dtype=bool)
+        try:
+            mapped, values = self._map()
+        except OSError:
+            return ~intact
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
-            block = self._values[rows[part]]
+            if mapped.size() != self.nbytes:
+                # To touch what was cut off would end the process.
+                intact[start:] = False
+                break
+            block = values[rows[part]]
             for i in np.flatnonzero(~self._verified[rows[part]]):
                 intact[start + i] = zlib.crc32(block[i]) == self.checksums[rows[start + i]]
             self._verified[rows[part][intact[part]]] = True
             out[where[part]] = block
-            self._release()
+            _release(mapped)
         return intact
 
     def verify(self):
         """Tell which rows are intact."""
-        intact = [zlib.crc32(row) == c for row, c in zip(self._values, self.checksums, strict=True)]
-        self._release()
+        mapped, values = self._map()
+        if mapped.size() != self.nbytes:
+            return np.zeros(self.n_rows, dtype=bool)
+        intact = [zlib.crc32(row) == c for row, c in zip(values, self.checksums, strict=True)]
+        _release(mapped)
         return intact
 
-    def _release(self):
-        """Leave the pages to the file cache of the system; they count as memory of the process."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def _map(self):
+        """Return the map of the file and the values in it; other threads may let go of it."""
+        with _MAPPING:
+            if self._mapped is None:
+                with open(self.path, "rb") as file:
+                    if os.fstat(file.fileno()).st_size != self.nbytes:
+                        raise OSError("it was changed since it was opened first")
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                values = np.frombuffer(mapped, "<f4", self.n_rows * self.width, self._offset)
+                self._mapped = mapped, values.reshape(self.n_rows, self.width)
+            key = id(self)
+            _READ_LAST[key] = weakref.ref(self, lambda _: _READ_LAST.pop(key, None))
+            _READ_LAST.move_to_end(key)
+            while len(_READ_LAST) > N_MAPPED:
+                _, oldest = _READ_LAST.popitem(last=False)
+                if oldest() is not None:
+                    oldest()._mapped = None
+            return self._mapped
+
+
+def _release(mapped):
+    """Leave the pages to the file cache of the system; they count as memory of the process."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _values_offset(n_rows):
@@ -240,7 +279,7 @@ class SegmentFolder:
         self._warn(
             "file",
             f"A file in {str(self.path)!r} holds rows that have been changed since "
-            "they were written; these are computed again.",
+            "they were written, or was cut off or removed; these are computed again.",
         )
 
     def _warn_of_memory(self, trouble):

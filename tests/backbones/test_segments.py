@@ -1,3 +1,4 @@
+import gc
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones import _segments, clear_row_cache
 from sktransfer.backbones._segments import SegmentFolder, open_folder
 from sktransfer.backbones._tiers import Tiers
 from sktransfer.exceptions import RowCacheWarning
@@ -154,6 +155,44 @@ def test_a_row_that_was_changed_is_not_given_out(tmp_path):
     assert held.tolist() == [True] * (N_ROWS - 1) + [False]
     tiers.keep(DIGESTS[-1:], VALUES[-1:])
     check_all_there(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_file_that_is_cut_off_while_it_is_mapped_is_not_touched(tmp_path, size):
+    folder = write(tmp_path)
+    tiers = Tiers(KEY, tmp_path)
+    assert tiers.fetch(DIGESTS)[0].all()
+    (path,) = segments_in(folder)
+    os.truncate(path, size)
+    with pytest.warns(RowCacheWarning, match="was cut off or removed"):
+        held, _ = tiers.fetch(DIGESTS)
+    assert not held.any()
+    (segment,) = tiers.folder._segments.values()
+    assert not segment.verify().any()
+    tiers.keep(DIGESTS, VALUES)
+    check_all_there(tmp_path)
+
+
+def test_few_of_many_segments_are_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(_segments, "N_MAPPED", 3)
+    folder = SegmentFolder(tmp_path / "store")
+    for i in range(N_ROWS):
+        assert folder.write(DIGESTS[i : i + 1], VALUES[i : i + 1], 1.0)
+    for _ in range(2):
+        (index,) = folder.refresh()
+        values = np.zeros_like(VALUES)
+        order = rng.permutation(N_ROWS)
+        positions = index.find([DIGESTS[i] for i in order])
+        assert index.read(positions, values, order).all()
+        np.testing.assert_array_equal(values, VALUES)
+        assert sum(s._mapped is not None for s in folder._segments.values()) == 3
+    # One that was let go of, and then removed, is not there any more.
+    gone = next(n for n, s in folder._segments.items() if s._mapped is None)
+    (tmp_path / "store" / gone).unlink()
+    assert index.read(positions, values, order).sum() == N_ROWS - 1
+    del index, folder
+    gc.collect()
+    assert not any(reference() for reference in _segments._READ_LAST.values())
 
 
 def test_a_file_of_another_store_is_foreign(tmp_path):
