@@ -1,6 +1,6 @@
 """FeatureTransferTransformer."""
 
-import copy
+import functools
 import math
 import warnings
 
@@ -8,20 +8,25 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from sktransfer.backbones._compiled import check_compile
 from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.base import BaseNetworkEstimator
-from sktransfer.feature import _dask
 from sktransfer.feature._block_scaling import BlockMoments
-from sktransfer.feature._chunks import NpyFile, list_chunks
+from sktransfer.feature._chunks import NpyFile, count_rows, fill_by_chunks, list_chunks
+from sktransfer.feature._dask import (
+    gather_moments,
+    is_dask,
+    refuse_dask,
+    take_first_rows,
+    transform_lazily,
+)
 from sktransfer.feature._estimator_source import EstimatorSource, is_estimator
 from sktransfer.feature._joining import join, take_numbers
 from sktransfer.feature._network_source import NetworkSource
-from sktransfer.utils._sklearn import check_feature_names_in, get_output_config, safe_indexing
+from sktransfer.utils._sklearn import check_feature_names_in, safe_indexing
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._torch import resolve_device, resolve_precision
 from sktransfer.utils._validation import check_cache_dir, check_count, check_option
@@ -312,11 +317,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             If nothing would be kept: with ``cache=False``, with an estimator as backbone, and
             where ``cache="auto"`` leaves the network or so many rows out.
         """
-        if _dask.is_dask(X):
-            raise TypeError(
-                "Got X as a Dask collection, of which the row cache keeps nothing; expected an "
-                "array, or no precompute."
-            )
+        refuse_dask(X, "of which the row cache keeps nothing; expected an array, or no precompute")
         check_option("cache", self.cache, ("auto", True, False))
         if not self.cache:
             raise ValueError(
@@ -327,7 +328,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             self.fit(X)
         is_mapped = isinstance(X, np.memmap)
         X = X if is_mapped else self._source.check(self, X, reset=False)
-        n_rows = _count_rows(X)
+        n_rows = count_rows(X)
         self._source.check_caching(X, n_rows)
         for rows in self._list_chunks(X):
             part = X[rows]
@@ -384,17 +385,13 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         (100, 640)
         """
         check_is_fitted(self)
-        if _dask.is_dask(X):
-            raise TypeError(
-                "Got X as a Dask collection, but transform_to_file takes arrays; write what "
-                "transform(X) returns, with its to_npy_stack or to_zarr."
-            )
+        refuse_dask(
+            X,
+            "but transform_to_file takes arrays; write what transform(X) returns, with its "
+            "to_npy_stack or to_zarr",
+        )
         file = NpyFile(path)
-        source = getattr(X, "filename", None)
-        if source is not None and file.path.exists() and file.path.samefile(source):
-            raise ValueError(
-                f"Got path={str(path)!r}, which is the file that X is mapped to; expected another."
-            )
+        file.check_is_not(X)
         with file:
             self._transform_by_chunks(X, file.allocate)
         return np.load(file.path, mmap_mode="r")
@@ -447,9 +444,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         blocks = None
         if not self._scales():
             self.block_scales_ = np.ones(len(source.layers) + (self.mode == "concat"))
-        elif _dask.is_dask(X):
-            shared = self._without_callbacks()
-            self._set_scales(_dask.gather_moments(_compute_moments, shared, X))
+        elif is_dask(X):
+            self._set_scales(gather_moments(self, X))
         else:
             blocks = self._fit_scales(X, checked, context)
         self._dtype = self._find_dtype(checked)
@@ -458,15 +454,15 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 
     def _take_first_rows(self, X):
         """Return X, or its first chunk where it is not to be loaded as a whole."""
-        if _dask.is_dask(X):
-            return _dask.take_first_rows(X, _FEW)
+        if is_dask(X):
+            return take_first_rows(X, _FEW)
         return X[list_chunks(X, 1, self._rows_of_a_pass)[0]] if isinstance(X, np.memmap) else X
 
     def _fit_scales(self, X, checked, context):
         """Fit the scales chunk by chunk; return the blocks unless X is mapped to memory."""
         is_mapped = isinstance(X, np.memmap)
         chunks = self._list_chunks(X) if is_mapped else [None]
-        n_rows = _count_rows(X if is_mapped else checked)
+        n_rows = count_rows(X if is_mapped else checked)
         moments = blocks = None
         for rows in chunks:
             part = context.subcontext(task_name="rows")
@@ -575,8 +571,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
             )
 
     def _transform(self, X):
-        if _dask.is_dask(X):
-            return self._transform_lazily(X)
+        if is_dask(X):
+            return transform_lazily(self, X, self._dtype)
         if isinstance(X, np.memmap):
             return self._transform_by_chunks(X, np.empty)
         return self._transform_rows(X, verbose=self.verbose)
@@ -584,7 +580,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     def _transform_rows(self, X, *, n_rows=None, verbose=0):
         """Check, compute and join rows that are in memory, perhaps a part of ``n_rows``."""
         X = self._source.check(self, X, reset=False)
-        n_rows = _count_rows(X) if n_rows is None else n_rows
+        n_rows = count_rows(X) if n_rows is None else n_rows
         return self._join(X, self._source.compute(X, n_rows=n_rows, verbose=verbose))
 
     def _join(self, X, blocks):
@@ -592,50 +588,17 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         return join(columns, blocks, self.block_scales_, self.get_feature_names_out)
 
     def _transform_by_chunks(self, X, allocate):
-        """Fill the array that ``allocate`` makes from shape and dtype, and return it."""
         X = np.asarray(X) if isinstance(X, list | tuple) else X
-        n_rows, result = _count_rows(X), None
-        chunks = self._list_chunks(X)
+        compute = functools.partial(self._transform_rows, n_rows=count_rows(X))
         name = getattr(self.backbone_, "name", type(self.backbone_).__name__)
-        for rows in tqdm(chunks, desc=f"{name}: chunks", disable=not self.verbose):
-            features = self._transform_rows(safe_indexing(X, rows), n_rows=n_rows)
-            if not isinstance(features, np.ndarray):
-                raise ValueError(
-                    f"Got X whose features are a {type(features).__name__}, but only arrays can be "
-                    "written to a file; expected columns of numbers, or mode='replace'."
-                )
-            if result is None:
-                result = allocate((n_rows, features.shape[1]), features.dtype)
-            result[rows] = features
-        return result
-
-    def _transform_lazily(self, X):
-        if get_output_config("transform", self)["dense"] != "default":
-            raise ValueError(
-                "Got X as a Dask collection with set_output, but a Dask array has no columns; "
-                "expected set_output(transform='default')."
-            )
-        if self._dtype is None:
-            raise ValueError(
-                "Got X as a Dask collection with columns that are not numbers and mode='concat', "
-                "but features come back as a Dask array; expected mode='replace'."
-            )
-        if tuple(X.shape[1:]) != self.input_shape_:
-            raise ValueError(
-                f"Got X with rows of shape {tuple(X.shape[1:])}, but {type(self).__name__} was "
-                f"fitted on rows of shape {self.input_shape_}; expected the same."
-            )
-        width = len(self.get_feature_names_out())
-        return _dask.transform_lazily(
-            _transform_chunk, self._without_callbacks(), X, width, self._dtype
+        return fill_by_chunks(
+            X, self._list_chunks(X), compute, allocate, name if self.verbose else None
         )
 
-    def _without_callbacks(self):
-        """Return a copy for other processes, where nobody watches."""
-        copied = copy.copy(self)
-        for name in [name for name in vars(copied) if "callback" in name]:
-            delattr(copied, name)
-        return copied
+    def _measure_rows(self, X, *, n_rows):
+        """Check and compute rows that are a part of ``n_rows``; return the moments of blocks."""
+        X = self._source.check(self, X, reset=False)
+        return self._measure(X, self._source.compute(X, n_rows=n_rows))
 
     def _get_input_names(self, input_features):
         if len(self.input_shape_) == 1:
@@ -646,19 +609,3 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 def _take(X, n_rows):
     """Return the first rows of whatever holds them."""
     return X[:n_rows] if isinstance(X, ImageRows) else safe_indexing(X, slice(0, n_rows))
-
-
-def _count_rows(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)
-
-
-def _compute_moments(transformer, X):
-    """Return the moments of the blocks of a chunk; for Dask."""
-    X = transformer._source.check(transformer, X, reset=False)
-    blocks = transformer._source.compute(X, n_rows=math.inf)
-    return transformer._measure(X, blocks)
-
-
-def _transform_chunk(transformer, X):
-    """Return the features of a chunk, which the row cache does not keep; for Dask."""
-    return transformer._transform_rows(X, n_rows=math.inf)
