@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sktransfer.backbones._containers import check_is_container
-from sktransfer.backbones._image_rows import ImageRows, as_image_rows
+from sktransfer.backbones.images._containers import check_is_container
+from sktransfer.backbones.images._image_rows import ImageRows, as_image_rows
 from sktransfer.utils._sklearn import clone_sharing
 
 # Kinds of numbers that are kept as they come; others become float64.

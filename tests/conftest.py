@@ -12,7 +12,9 @@ from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from sktransfer.backbones import _fast_networks, _trial, clear_row_cache
+from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones.cache import _trial
+from sktransfer.backbones.speed import _fast_networks
 
 ROOT = Path(__file__).resolve().parents[1]
 

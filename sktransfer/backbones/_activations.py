@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from sktransfer.backbones._cache import ROW_CACHE, digest_rows
-from sktransfer.backbones._compiled import CompiledNetwork, check_compile
-from sktransfer.backbones._fingerprint import describe_value
-from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._taps import make_tap, run_taps
-from sktransfer.backbones._tiers import Tiers, is_nameable
-from sktransfer.backbones._trial import REASONS, find_reasons
-from sktransfer.backbones._worth import note_costs, wants_cache
+from sktransfer.backbones.cache._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones.cache._fingerprint import describe_value
+from sktransfer.backbones.cache._tiers import Tiers, is_nameable
+from sktransfer.backbones.cache._trial import REASONS, find_reasons
+from sktransfer.backbones.cache._worth import note_costs, wants_cache
+from sktransfer.backbones.images._image_rows import ImageRows
+from sktransfer.backbones.speed._compiled import CompiledNetwork, check_compile
 from sktransfer.exceptions import RowCacheWarning
 from sktransfer.utils._torch import evaluating, to_tensor
 

@@ -10,11 +10,11 @@ import json
 from torch import nn
 
 from sktransfer.backbones._extractor import FeatureExtractor
-from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._glyphs import GlyphNetwork
-from sktransfer.backbones._origins import ORIGINS
 from sktransfer.backbones._recipe import get_recipe
 from sktransfer.backbones._rescale import Rescale, UnitLength
+from sktransfer.backbones.cache._fingerprint import digest_network
+from sktransfer.backbones.hubs._origins import ORIGINS
 from sktransfer.utils._torch import seeded
 
 _CONVOLUTION = (

@@ -12,12 +12,12 @@ from torch.nn.parameter import UninitializedTensorMixin
 
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._channels import warn_of_conversion
-from sktransfer.backbones._compiled import CompiledNetworks
-from sktransfer.backbones._fast_networks import FastNetworks
-from sktransfer.backbones._fingerprint import digest_network
 from sktransfer.backbones._input import NetworkInput
-from sktransfer.backbones._resize import as_pair
+from sktransfer.backbones.cache._fingerprint import digest_network
+from sktransfer.backbones.images._channels import warn_of_conversion
+from sktransfer.backbones.images._resize import as_pair
+from sktransfer.backbones.speed._compiled import CompiledNetworks
+from sktransfer.backbones.speed._fast_networks import FastNetworks
 from sktransfer.utils._immutable import Immutable
 from sktransfer.utils._torch import copy_module
 

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from sktransfer.backbones._channels import COLOUR, GREY, are_convertible, convert_channels
-from sktransfer.backbones._image_rows import ImageRows
-from sktransfer.backbones._resize import as_pair, final_size, resize_images
+from sktransfer.backbones.images._channels import COLOUR, GREY, are_convertible, convert_channels
+from sktransfer.backbones.images._image_rows import ImageRows
+from sktransfer.backbones.images._resize import as_pair, final_size, resize_images
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")

@@ -11,11 +11,16 @@ from torch import nn
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._architecture import build
 from sktransfer.backbones._backbone import Backbone
-from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._glyphs import GlyphNetwork, load_glyph_network
 from sktransfer.backbones._input import NetworkInput
-from sktransfer.backbones._origins import ORIGINS
-from sktransfer.backbones._state_dict import MismatchError, check_digest, fill, read_state_dicts
+from sktransfer.backbones.cache._fingerprint import digest_tensors
+from sktransfer.backbones.hubs._origins import ORIGINS
+from sktransfer.backbones.hubs._state_dict import (
+    MismatchError,
+    check_digest,
+    fill,
+    read_state_dicts,
+)
 from sktransfer.utils._torch import copy_module, seeded
 from sktransfer.utils._validation import list_options, suggest
 

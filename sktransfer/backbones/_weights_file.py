@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from sktransfer.backbones._architecture import describe, name_foreign_class
-from sktransfer.backbones._fingerprint import digest_tensors
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.backbones.cache._fingerprint import digest_tensors
 from sktransfer.utils._files import replacing
 
 _FORMAT = "sktransfer-backbone-1"

@@ -4,11 +4,11 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from sktransfer.backbones._activations import cache_key, compute_activations
-from sktransfer.backbones._cache import ROW_CACHE
-from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._layers import resolve_layers
-from sktransfer.backbones._tiers import cache_info
-from sktransfer.backbones._worth import is_hashable, wants_cache
+from sktransfer.backbones.cache._cache import ROW_CACHE
+from sktransfer.backbones.cache._tiers import cache_info
+from sktransfer.backbones.cache._worth import is_hashable, wants_cache
+from sktransfer.backbones.images._image_rows import ImageRows
 from sktransfer.feature._source import FeatureSource
 
 _BYTES = 4  # of a float32

@@ -1,6 +1,6 @@
 """Where features come from: the contract of a network and of a fitted estimator."""
 
-from sktransfer.backbones._cache import CacheInfo
+from sktransfer.backbones.cache._cache import CacheInfo
 
 
 class FeatureSource:

@@ -9,10 +9,10 @@ from sklearn.base import TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.backbones._compiled import check_compile
-from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
+from sktransfer.backbones.images._image_rows import ImageRows
+from sktransfer.backbones.speed._compiled import check_compile
 from sktransfer.base import BaseNetworkEstimator
 from sktransfer.feature._block_scaling import BlockMoments
 from sktransfer.feature._chunks import NpyFile, count_rows, fill_by_chunks, list_chunks

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktransfer.backbones import Backbone
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._image_rows import ImageRows
 from sktransfer.backbones._load import resolve_backbone
+from sktransfer.backbones.images._image_rows import ImageRows
 from sktransfer.base import BaseNetworkEstimator
 from sktransfer.training import L2SP, GradualUnfreezing, LowRankAdapters, Penalty
 from sktransfer.training._batches import PreparedRows

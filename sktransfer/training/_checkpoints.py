@@ -10,8 +10,8 @@ import torch
 from skorch.callbacks import Callback, PassthroughScoring
 from skorch.history import History
 
-from sktransfer.backbones._fingerprint import describe_value, digest_network, digest_tensors
 from sktransfer.backbones._weights_file import read_tensors, write_tensors
+from sktransfer.backbones.cache._fingerprint import describe_value, digest_network, digest_tensors
 
 _FORMAT = "sktransfer-checkpoint-1"
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from sktransfer import Backbone
-from sktransfer.backbones import _worth, clear_row_cache
+from sktransfer.backbones import clear_row_cache
 from sktransfer.backbones._activations import cache_key, compute_activations
-from sktransfer.backbones._cache import ROW_CACHE
 from sktransfer.backbones._extractor import FeatureExtractor
-from sktransfer.backbones._tiers import cache_info
+from sktransfer.backbones.cache import _worth
+from sktransfer.backbones.cache._cache import ROW_CACHE
+from sktransfer.backbones.cache._tiers import cache_info
 
 rng = np.random.default_rng(0)
 IMAGES = rng.random((30, 8, 8)).astype(np.float32)
@@ -241,7 +242,7 @@ import numpy as np
 import torch
 from sktransfer import Backbone
 from sktransfer.backbones._activations import cache_key, compute_activations
-from sktransfer.backbones._tiers import cache_info
+from sktransfer.backbones.cache._tiers import cache_info
 
 torch.set_num_threads(1)
 layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)]

@@ -10,7 +10,7 @@ from torch import nn
 from sktransfer import Backbone
 from sktransfer.backbones import ImageRows, NetworkInput, clear_row_cache
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._cache import ROW_CACHE
+from sktransfer.backbones.cache._cache import ROW_CACHE
 from sktransfer.exceptions import RowCacheWarning
 
 rng = np.random.default_rng(0)

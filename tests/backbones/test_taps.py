@@ -249,7 +249,7 @@ def test_a_head_with_a_parametrization():
 
 
 class Averaged(nn.Module):
-    """Ends in a convolution whose maps are averaged, as SqueezeNet and NiN do."""
+    """Ends in a convolution whose maps are averaged, as that of SqueezeNet."""
 
     def __init__(self, *end, n_classes=5, average=None, **options):
         super().__init__()

@@ -10,7 +10,7 @@ from torch import nn
 from sktransfer import Backbone, FeatureTransferTransformer
 from sktransfer.backbones import ImageRows
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._cache import ROW_CACHE
+from sktransfer.backbones.cache._cache import ROW_CACHE
 from sktransfer.feature import _chunks
 from sktransfer.feature._chunks import NpyFile, list_chunks
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from sktransfer import FeatureTransferTransformer, ParameterTransferClassifier
-from sktransfer.backbones._cache import CacheInfo
+from sktransfer.backbones.cache._cache import CacheInfo
 
 X, y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])

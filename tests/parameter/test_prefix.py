@@ -5,9 +5,10 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sktransfer import Backbone, ParameterTransferClassifier, ParameterTransferRegressor
-from sktransfer.backbones import _worth, clear_row_cache
+from sktransfer.backbones import clear_row_cache
 from sktransfer.backbones._activations import cache_key
-from sktransfer.backbones._tiers import cache_info
+from sktransfer.backbones.cache import _worth
+from sktransfer.backbones.cache._tiers import cache_info
 from sktransfer.training import DELTA, GradualUnfreezing, LowRankAdapters
 
 # Sizes of the batches that went through the first block: of all networks, so that it is no part

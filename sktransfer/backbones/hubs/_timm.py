@@ -4,11 +4,11 @@ import math
 
 import torch
 
-from sktransfer.backbones._downloads import fetch_hub_file, fetch_url
 from sktransfer.backbones._input import NetworkInput
-from sktransfer.backbones._origin import Origin, import_library
 from sktransfer.backbones._recipe import attach_recipe
-from sktransfer.backbones._state_dict import MismatchError, count_outputs, fill, find_mismatch
+from sktransfer.backbones.hubs._downloads import fetch_hub_file, fetch_url
+from sktransfer.backbones.hubs._origin import Origin, import_library
+from sktransfer.backbones.hubs._state_dict import MismatchError, count_outputs, fill, find_mismatch
 from sktransfer.utils._validation import suggest
 
 _FILES = ("model.safetensors", "pytorch_model.bin")

@@ -4,8 +4,8 @@ import collections
 
 import torch
 
-from sktransfer.backbones._folding import PairRecorder, fold, may_fold
-from sktransfer.backbones._trial import agrees
+from sktransfer.backbones.cache._trial import agrees
+from sktransfer.backbones.speed._folding import PairRecorder, fold, may_fold
 from sktransfer.utils._torch import copy_module
 
 # Rows of the pass that is watched; few, since the maps of many layers are held during it.

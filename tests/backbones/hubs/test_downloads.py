@@ -8,8 +8,8 @@ import urllib.error
 import pytest
 import torch
 
-from sktransfer.backbones import _downloads
-from sktransfer.backbones._downloads import fetch_hub_file, fetch_url
+from sktransfer.backbones.hubs import _downloads
+from sktransfer.backbones.hubs._downloads import fetch_hub_file, fetch_url
 
 CONTENT = b"weights"
 URL = f"https://example.org/net-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from sktransfer.backbones import NetworkInput
-from sktransfer.backbones._resize import final_size, resize_images
+from sktransfer.backbones.images._resize import final_size, resize_images
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,

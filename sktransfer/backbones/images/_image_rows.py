@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import torch
 
-from sktransfer.backbones._image_items import (
+from sktransfer.backbones.images._image_items import (
     WrongTypeError,
     digest_image,
     explain,
@@ -22,7 +22,7 @@ from sktransfer.backbones._image_items import (
     read_file,
     read_pixels,
 )
-from sktransfer.backbones._reading import Reading, threads
+from sktransfer.backbones.images._reading import Reading, threads
 from sktransfer.exceptions import MissingImageError, UnreadableImageError
 
 # Failed rows that a warning names.

@@ -17,7 +17,7 @@ import urllib.request
 
 import torch
 
-from sktransfer.backbones._state_dict import SUFFIXES
+from sktransfer.backbones.hubs._state_dict import SUFFIXES
 from sktransfer.utils._files import replacing
 
 _TIMEOUT = 5

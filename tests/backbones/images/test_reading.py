@@ -12,7 +12,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sktransfer import Backbone, FeatureTransferTransformer
-from sktransfer.backbones import ImageRows, NetworkInput, _reading
+from sktransfer.backbones import ImageRows, NetworkInput
+from sktransfer.backbones.images import _reading
 
 RGB = NetworkInput(channels=3, resize=24, crop=24)
 DAMAGED_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"

@@ -3,7 +3,7 @@
 import collections.abc
 import os
 
-from sktransfer.backbones._image_items import is_file, is_pil
+from sktransfer.backbones.images._image_items import is_file, is_pil
 from sktransfer.utils._validation import list_options
 
 

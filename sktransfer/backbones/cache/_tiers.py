@@ -6,10 +6,15 @@ import types
 
 import numpy as np
 
-from sktransfer.backbones._cache import ROW_CACHE, CacheInfo, choose_table
-from sktransfer.backbones._fingerprint import describe_value
-from sktransfer.backbones._segments import MERGED_FROM, forget_folders, name_folder, open_folder
-from sktransfer.backbones._trial import REASONS
+from sktransfer.backbones.cache._cache import ROW_CACHE, CacheInfo, choose_table
+from sktransfer.backbones.cache._fingerprint import describe_value
+from sktransfer.backbones.cache._segments import (
+    MERGED_FROM,
+    forget_folders,
+    name_folder,
+    open_folder,
+)
+from sktransfer.backbones.cache._trial import REASONS
 
 
 class Tiers:

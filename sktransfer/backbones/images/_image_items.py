@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import torch
 
-from sktransfer.backbones._channels import put_on_white
-from sktransfer.backbones._image_file import decode_file, find_orientation, to_array
+from sktransfer.backbones.images._channels import put_on_white
+from sktransfer.backbones.images._image_file import decode_file, find_orientation, to_array
 from sktransfer.utils._validation import is_missing
 
 _FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)

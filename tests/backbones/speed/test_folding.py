@@ -5,8 +5,8 @@ from torch import nn
 
 from sktransfer import Backbone
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._folding import PairRecorder, fold, may_fold
 from sktransfer.backbones._taps import make_tap, run_taps
+from sktransfer.backbones.speed._folding import PairRecorder, fold, may_fold
 
 rng = np.random.default_rng(0)
 IMAGES = rng.random((40, 3, 9, 9)).astype(np.float32)

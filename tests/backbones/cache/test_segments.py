@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sktransfer.backbones import _segments, clear_row_cache
-from sktransfer.backbones._segments import SegmentFolder, open_folder
-from sktransfer.backbones._tiers import Tiers
+from sktransfer.backbones import clear_row_cache
+from sktransfer.backbones.cache import _segments
+from sktransfer.backbones.cache._segments import SegmentFolder, open_folder
+from sktransfer.backbones.cache._tiers import Tiers
 from sktransfer.exceptions import RowCacheWarning
 
 rng = np.random.default_rng(0)
@@ -236,7 +237,7 @@ def test_a_disk_that_is_full_or_read_only(tmp_path, monkeypatch, error, function
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(f"sktransfer.backbones._segments.{function}", fail)
+    monkeypatch.setattr(f"sktransfer.backbones.cache._segments.{function}", fail)
     check_works_in_memory(tmp_path)
     # Nothing half is left.
     assert not list(tmp_path.rglob("*.*"))
@@ -352,7 +353,7 @@ def test_readers_find_everything_while_others_merge(tmp_path):
 WRITER = """
 import os, sys, time
 import numpy as np
-from sktransfer.backbones import _segments
+from sktransfer.backbones.cache import _segments
 
 folder = _segments.open_folder(sys.argv[1], sys.argv[2])
 step, seconds = sys.argv[3], float(sys.argv[4])
@@ -436,7 +437,7 @@ def test_too_many_open_files_condemn_no_file(tmp_path, monkeypatch):
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sktransfer.backbones._segments.mmap.mmap", refuse)
+        patch.setattr("sktransfer.backbones.cache._segments.mmap.mmap", refuse)
         with pytest.warns(RowCacheWarning, match="for now .*Too many open files") as caught:
             assert not tiers.fetch(DIGESTS)[0].any()
             assert not tiers.fetch(DIGESTS)[0].any()
@@ -447,13 +448,13 @@ def test_too_many_open_files_condemn_no_file(tmp_path, monkeypatch):
     np.testing.assert_array_equal(values, VALUES)
     # What is mapped stays so where the folder cannot be listed.
     with monkeypatch.context() as patch:
-        patch.setattr("sktransfer.backbones._segments.os.scandir", refuse)
+        patch.setattr("sktransfer.backbones.cache._segments.os.scandir", refuse)
         with pytest.warns(RowCacheWarning, match="Cannot read the folder"):
             assert tiers.fetch(DIGESTS)[0].all()
 
 
 def test_a_long_pass_leaves_few_files_at_any_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("sktransfer.backbones._segments.os.fsync", lambda number: None)
+    monkeypatch.setattr("sktransfer.backbones.cache._segments.os.fsync", lambda number: None)
     tiers = Tiers(KEY, tmp_path)
     n_files = []
     for i in range(200):

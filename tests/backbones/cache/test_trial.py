@@ -8,7 +8,7 @@ from torch import nn
 from sktransfer import Backbone
 from sktransfer.backbones import clear_row_cache
 from sktransfer.backbones._activations import cache_key, compute_activations
-from sktransfer.backbones._tiers import cache_info
+from sktransfer.backbones.cache._tiers import cache_info
 from sktransfer.exceptions import RowCacheWarning
 
 rng = np.random.default_rng(0)

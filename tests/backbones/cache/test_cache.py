@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sktransfer.backbones import clear_row_cache
-from sktransfer.backbones._cache import RowCache, digest_rows
-from sktransfer.backbones._tiers import Tiers
+from sktransfer.backbones.cache._cache import RowCache, digest_rows
+from sktransfer.backbones.cache._tiers import Tiers
 
 rng = np.random.default_rng(0)
 

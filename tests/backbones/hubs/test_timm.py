@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from sktransfer import FeatureTransferTransformer, load_backbone
 from sktransfer.backbones import NetworkInput
-from sktransfer.backbones._timm import Timm
+from sktransfer.backbones.hubs._timm import Timm
 
 NAME = "timm/test_resnet"
 

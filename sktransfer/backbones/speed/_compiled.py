@@ -12,10 +12,10 @@ import warnings
 
 import torch
 
-from sktransfer.backbones._fingerprint import describe_value
-from sktransfer.backbones._folding import fold
 from sktransfer.backbones._taps import Tapped
-from sktransfer.backbones._trial import are_close
+from sktransfer.backbones.cache._fingerprint import describe_value
+from sktransfer.backbones.cache._trial import are_close
+from sktransfer.backbones.speed._folding import fold
 
 # Networks kept, one for each set of layers, poolings and shapes of a batch.
 _N_KEPT = 4

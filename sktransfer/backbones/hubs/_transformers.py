@@ -10,11 +10,11 @@ import warnings
 
 import numpy as np
 
-from sktransfer.backbones._downloads import fetch_hub_file
 from sktransfer.backbones._input import NetworkInput
-from sktransfer.backbones._origin import Origin, import_library
 from sktransfer.backbones._recipe import attach_recipe
-from sktransfer.backbones._state_dict import (
+from sktransfer.backbones.hubs._downloads import fetch_hub_file
+from sktransfer.backbones.hubs._origin import Origin, import_library
+from sktransfer.backbones.hubs._state_dict import (
     MismatchError,
     count_outputs,
     describe_mismatch,

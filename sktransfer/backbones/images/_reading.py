@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 from joblib.parallel import BACKENDS, get_active_backend
 
-from sktransfer.backbones._image_file import get_pillow_settings, pillow_settings
+from sktransfer.backbones.images._image_file import get_pillow_settings, pillow_settings
 from sktransfer.exceptions import UnreadableImageError
 
 # Tasks of a batch for each process: few, since each takes time to send, and not one, since images

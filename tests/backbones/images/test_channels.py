@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from sktransfer import Backbone, FeatureTransferTransformer, ParameterTransferClassifier
-from sktransfer.backbones import ImageRows, NetworkInput, _channels
-from sktransfer.backbones._channels import convert_channels
+from sktransfer.backbones import ImageRows, NetworkInput
+from sktransfer.backbones.images import _channels
+from sktransfer.backbones.images._channels import convert_channels
 from sktransfer.exceptions import ChannelConversionWarning
 from sktransfer.training import RandomFlip
 

@@ -20,7 +20,7 @@ from sktransfer import (
     load_backbone,
 )
 from sktransfer.backbones import NetworkInput
-from sktransfer.backbones._origins import ORIGINS
+from sktransfer.backbones.hubs._origins import ORIGINS
 
 NAMES = {
     "timm/test_resnet": 96,
@@ -132,7 +132,7 @@ def test_fingerprints_are_equal_in_every_process(tiny_folder):
         "conftest.pytest_configure(); from sktransfer import load_backbone; "
         "print(*[load_backbone(n, pretrained=False).fingerprint for n in sys.argv[2:]])"
     )
-    tests = Path(__file__).resolve().parents[1]
+    tests = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     result = subprocess.run(
         [sys.executable, "-c", code, str(tests), *names],

@@ -2,11 +2,11 @@
 
 import re
 
-from sktransfer.backbones._downloads import fetch_url
 from sktransfer.backbones._input import NetworkInput
-from sktransfer.backbones._origin import Origin, import_library
 from sktransfer.backbones._recipe import attach_recipe
-from sktransfer.backbones._state_dict import count_outputs, fill
+from sktransfer.backbones.hubs._downloads import fetch_url
+from sktransfer.backbones.hubs._origin import Origin, import_library
+from sktransfer.backbones.hubs._state_dict import count_outputs, fill
 from sktransfer.utils._validation import list_options, suggest
 
 # Outputs in the middle that only training uses, and a step that their weights were trained with.

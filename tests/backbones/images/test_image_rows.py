@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFile
 
 from sktransfer.backbones import ImageRows, NetworkInput
-from sktransfer.backbones._image_rows import as_image_rows
+from sktransfer.backbones.images._image_rows import as_image_rows
 
 RGB = NetworkInput(channels=3, resize=24, crop=24)
 GREY = NetworkInput(channels=1, resize=24, crop=24)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sktransfer.backbones._recipe import ATTRIBUTE
-from sktransfer.backbones._written_names import list_written
+from sktransfer.backbones.cache._written_names import list_written
 
 
 def digest_tensors(tensors):

@@ -8,7 +8,7 @@ from torchvision import models
 from sktransfer import load_backbone
 from sktransfer.backbones import NetworkInput
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones._torchvision import Torchvision
+from sktransfer.backbones.hubs._torchvision import Torchvision
 
 
 def test_the_preparation_is_that_of_the_weights():

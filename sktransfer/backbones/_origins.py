@@ -1,7 +1,0 @@
-"""The libraries whose networks can be asked for by name: a closed list."""
-
-from sktransfer.backbones._timm import Timm
-from sktransfer.backbones._torchvision import Torchvision
-from sktransfer.backbones._transformers import Transformers
-
-ORIGINS = {origin.prefix: origin for origin in (Timm, Torchvision, Transformers)}
