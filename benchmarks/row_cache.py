@@ -33,8 +33,8 @@ from torch import nn
 from sktransfer import Backbone, FeatureTransferTransformer, load_backbone
 from sktransfer.backbones import clear_row_cache
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.backbones.cache._cache import digest_rows
 from sktransfer.backbones.cache._tiers import Tiers
+from sktransfer.utils._digests import digest_rows
 
 GRID = {"ridgeclassifier__alpha": np.logspace(-2, 3, 10)}
 N_FEATURES = 512

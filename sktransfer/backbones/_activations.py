@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from sktransfer.backbones._taps import make_tap, run_taps
-from sktransfer.backbones.cache._cache import ROW_CACHE, digest_rows
+from sktransfer.backbones.cache._cache import ROW_CACHE
 from sktransfer.backbones.cache._fingerprint import describe_value
 from sktransfer.backbones.cache._tiers import Tiers, is_nameable
 from sktransfer.backbones.cache._trial import REASONS, find_reasons
@@ -18,6 +18,7 @@ from sktransfer.backbones.cache._worth import note_costs, wants_cache
 from sktransfer.backbones.images._image_rows import ImageRows
 from sktransfer.backbones.speed._compiled import CompiledNetwork, check_compile
 from sktransfer.exceptions import RowCacheWarning
+from sktransfer.utils._digests import digest_rows
 from sktransfer.utils._torch import evaluating, to_tensor
 
 # Rows digested at a time: bounds the memory that a contiguous copy of them takes.

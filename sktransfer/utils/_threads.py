@@ -1,6 +1,8 @@
 """One thread for linear algebra, put back in the end whatever threads of Python overlap."""
 
 import contextlib
+import functools
+import sys
 import threading
 
 from threadpoolctl import ThreadpoolController
@@ -43,6 +45,12 @@ class _SharedLimit:
 _BLAS = _SharedLimit()
 
 
+@functools.lru_cache(maxsize=1)
+def _find_libraries(n_modules):
+    """Return the controller of the libraries in this process; modules may have brought more."""
+    return ThreadpoolController()
+
+
 @contextlib.contextmanager
 def single_threaded_algebra():
     """Run with one thread of BLAS and of OpenMP, and put the old numbers back.
@@ -51,7 +59,7 @@ def single_threaded_algebra():
     overlap in this, and it may be nested. Where other code limits BLAS by `threadpoolctl` in
     another thread meanwhile, and ends later, that code puts back what it found: our limit.
     """
-    controller = ThreadpoolController()
+    controller = _find_libraries(len(sys.modules))
     _BLAS.enter(controller)
     try:
         # Of OpenMP each thread of Python has its own number. Selected, since a limit puts back the

@@ -6,7 +6,6 @@ cache survives `clone`, shuffles and folds, and cannot return the activations of
 """
 
 import collections
-import hashlib
 import threading
 from typing import NamedTuple
 
@@ -43,27 +42,6 @@ class CacheInfo(NamedTuple):
     bytes: int = 0
     bytes_on_disk: int = 0
     seconds_saved: float = 0.0
-
-
-def digest_rows(rows):
-    """Return one 16-byte digest per row of an array.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, ...)
-
-    Returns
-    -------
-    digests : list of bytes
-    """
-    salted = hashlib.blake2b(f"{rows.dtype.str}{rows.shape[1:]}".encode(), digest_size=16)
-    return [_digest(row, salted) for row in np.ascontiguousarray(rows).reshape(len(rows), -1)]
-
-
-def _digest(row, salted):
-    digest = salted.copy()
-    digest.update(row)
-    return digest.digest()
 
 
 class RowTable:

@@ -26,12 +26,12 @@ import zlib
 import numpy as np
 
 from sktransfer.exceptions import RowCacheWarning
+from sktransfer.utils._digests import DIGEST_SIZE
 
 # Format, number of rows, width of a row, seconds that a row took to compute, checksum of the head.
 _HEADER = struct.Struct("<8sQQd16s")
 # A new one whenever the bytes, or the meaning of activations of an equal key, change.
-_FORMAT = b"sktrows3"
-_DIGEST_SIZE = 16
+_FORMAT = b"sktrows4"
 _SUFFIX, _UNFINISHED = ".rows", ".tmp"
 # Segments of fewer bytes become one when there are more of them than this.
 _MERGED_BELOW, MERGED_FROM = 64 * 2**20, 64
@@ -79,12 +79,12 @@ class Segment:
             offset = _values_offset(self.n_rows)
             if not self.n_rows or size != offset + 4 * self.n_rows * self.width:
                 raise ValueError(f"it has {size} bytes, which are not those its header speaks of")
-            digests = file.read(_DIGEST_SIZE * self.n_rows)
+            digests = file.read(DIGEST_SIZE * self.n_rows)
             checksums = file.read(4 * self.n_rows)
             if checksum != _make_checksum(start, digests, checksums, salt):
                 raise ValueError("its header does not have the checksum that it says")
         self.path, self.nbytes, self._offset = path, size, offset
-        self.digests = [digests[i : i + _DIGEST_SIZE] for i in range(0, len(digests), _DIGEST_SIZE)]
+        self.digests = [digests[i : i + DIGEST_SIZE] for i in range(0, len(digests), DIGEST_SIZE)]
         self.checksums = np.frombuffer(checksums, "<u4")
         self._mapped = None
         self._verified = np.zeros(self.n_rows, dtype=bool)
@@ -149,12 +149,12 @@ def _release(mapped):
 
 def _values_offset(n_rows):
     # Whole cache lines.
-    return -(-(_HEADER.size + (_DIGEST_SIZE + 4) * n_rows) // 64) * 64
+    return -(-(_HEADER.size + (DIGEST_SIZE + 4) * n_rows) // 64) * 64
 
 
 def _make_checksum(start, digests, checksums, salt):
-    head = start[: _HEADER.size - _DIGEST_SIZE]
-    return hashlib.blake2b(head + digests + checksums + salt, digest_size=_DIGEST_SIZE).digest()
+    head = start[: _HEADER.size - DIGEST_SIZE]
+    return hashlib.blake2b(head + digests + checksums + salt, digest_size=DIGEST_SIZE).digest()
 
 
 class SegmentIndex:
@@ -272,6 +272,9 @@ class SegmentFolder:
                     small = [s for s in index.segments if s.nbytes < _MERGED_BELOW]
                     if len(small) > MERGED_FROM and self._merges:
                         self._merge(small)
+            except FileNotFoundError:
+                # Somebody else merges them at the same time.
+                pass
             except OSError as error:
                 self._warn_of_memory(f"Cannot merge files in {str(self.path)!r} ({error})")
 
@@ -396,7 +399,8 @@ def _iterate_blocks(kept):
     for segment, rows in kept:
         for start in range(0, len(rows), _CHUNK):
             block = np.empty((len(rows[start : start + _CHUNK]), segment.width), dtype="<f4")
-            segment.read(rows[start : start + _CHUNK], block, np.arange(len(block)))
+            if not segment.read(rows[start : start + _CHUNK], block, np.arange(len(block))).all():
+                raise FileNotFoundError(segment.path)
             yield block
 
 

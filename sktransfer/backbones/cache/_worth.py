@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from sktransfer.backbones.cache._cache import digest_rows
+from sktransfer.utils._digests import digest_rows
 
 # Below this many parameters a forward pass on a vector is taken to cost less than digesting the
 # row, until both have been measured.

@@ -1,6 +1,5 @@
 """One image in any of the forms in which it may come: what it is, its pixels, its digest."""
 
-import hashlib
 import os
 import sys
 import threading
@@ -10,6 +9,7 @@ import torch
 
 from sktransfer.backbones.images._channels import put_on_white
 from sktransfer.backbones.images._image_file import decode_file, find_orientation, to_array
+from sktransfer.utils._digests import finish_digest, start_digest
 from sktransfer.utils._validation import is_missing
 
 _FILE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview)
@@ -161,6 +161,4 @@ def digest_image(image):
 
 
 def _digest(kind, content):
-    digest = hashlib.blake2b(kind.encode() + b"|", digest_size=16)
-    digest.update(content)
-    return digest.digest()
+    return finish_digest(start_digest(f"{kind}|"), content)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sktransfer.backbones import clear_row_cache
-from sktransfer.backbones.cache._cache import RowCache, digest_rows
+from sktransfer.backbones.cache._cache import RowCache
 from sktransfer.backbones.cache._tiers import Tiers
+from sktransfer.utils._digests import digest_rows
 
 rng = np.random.default_rng(0)
 

@@ -320,7 +320,9 @@ def test_a_merge_leaves_changed_rows_behind(tmp_path):
     check_all_there(tmp_path)
 
 
-def test_readers_find_everything_while_others_merge(tmp_path):
+def test_readers_find_everything_while_others_merge(tmp_path, monkeypatch):
+    # Here one process holds the maps of three.
+    monkeypatch.setattr(_segments, "N_MAPPED", 900)
     folder = write(tmp_path)
     end = threading.Event()
 
@@ -464,3 +466,17 @@ def test_a_long_pass_leaves_few_files_at_any_time(tmp_path, monkeypatch):
     tiers.finish()
     held, _ = tiers.fetch([i.to_bytes(16, "little") for i in range(200)])
     assert held.all()
+
+
+def test_files_that_another_process_merged_first_are_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_segments, "N_MAPPED", 1)
+    folder = write(tmp_path)
+    for i in range(65):
+        SegmentFolder(folder).write(DIGESTS[i % N_ROWS :][:1], VALUES[i % N_ROWS :][:1], 0.0)
+    late = SegmentFolder(folder)
+    late.refresh()
+    monkeypatch.setattr(late, "refresh", lambda: list(late._by_width.values()))
+    SegmentFolder(folder).merge()
+    late.merge()
+    check_all_there(tmp_path)
+    assert len(segments_in(folder)) == 1
