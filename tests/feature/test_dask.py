@@ -157,7 +157,9 @@ def test_two_processes_of_a_cluster(client, digits):
     lazy = da.from_array(images, chunks=(10, 8, 8))
     transformer.fit(lazy)
     np.testing.assert_allclose(transformer.block_scales_, scales, rtol=1e-6)
-    np.testing.assert_allclose(transformer.transform(lazy).compute(), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        transformer.transform(lazy).compute(), expected, rtol=1e-5, atol=1e-5
+    )
     # Twelve chunks, one network in each process.
     found = client.run(describe_process)
     assert len({process for process, _ in found.values()}) == 2
