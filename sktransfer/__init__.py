@@ -21,9 +21,13 @@ if TYPE_CHECKING:
         TransferComponentAnalysis,
     )
     from sktransfer.instance import (
+        BalancedWeighting,
         DomainClassifierWeighting,
         InstanceTransferClassifier,
         InstanceWeightingSampler,
+        KernelDensityWeighting,
+        LabelShiftWeighting,
+        NearestNeighborWeighting,
     )
     from sktransfer.parameter import ParameterTransferClassifier, ParameterTransferRegressor
 
@@ -31,6 +35,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Backbone",
+    "BalancedWeighting",
     "ChannelConversionWarning",
     "CorrelationAlignment",
     "DomainClassifierWeighting",
@@ -38,7 +43,10 @@ __all__ = [
     "GroupLassoSelector",
     "InstanceTransferClassifier",
     "InstanceWeightingSampler",
+    "KernelDensityWeighting",
+    "LabelShiftWeighting",
     "LowOverlapWarning",
+    "NearestNeighborWeighting",
     "NegativeTransferWarning",
     "OptimalTransportAlignment",
     "ParameterTransferClassifier",
@@ -54,6 +62,7 @@ __all__ = [
 # public name goes here, above in `__all__`, and in the imports that type checkers read.
 _MODULE_OF = {
     "Backbone": "backbones",
+    "BalancedWeighting": "instance",
     "ChannelConversionWarning": "exceptions",
     "CorrelationAlignment": "feature",
     "DomainClassifierWeighting": "instance",
@@ -61,7 +70,10 @@ _MODULE_OF = {
     "GroupLassoSelector": "feature",
     "InstanceTransferClassifier": "instance",
     "InstanceWeightingSampler": "instance",
+    "KernelDensityWeighting": "instance",
+    "LabelShiftWeighting": "instance",
     "LowOverlapWarning": "exceptions",
+    "NearestNeighborWeighting": "instance",
     "NegativeTransferWarning": "exceptions",
     "OptimalTransportAlignment": "feature",
     "ParameterTransferClassifier": "parameter",

@@ -5,10 +5,14 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
 
 from sktransfer.domain import SourceDomain, check_domain_rows, check_domains
 from sktransfer.exceptions import LowOverlapWarning
-from sktransfer.utils._validation import check_number
+from sktransfer.instance._backbone_space import to_activations
+from sktransfer.utils._sklearn import clone_sharing
+from sktransfer.utils._state import restored_on_error
+from sktransfer.utils._validation import check_labels, check_number
 
 __all__ = ["BaseWeighting"]
 
@@ -22,8 +26,10 @@ class BaseWeighting(ABC, BaseEstimator):
     Every method keeps this contract: ``compute_weights`` gives one float64 weight a source row,
     non-negative, finite and with a mean of 1; permuting the rows permutes the weights; the
     domains may differ in their numbers of rows. A method derives from this class, names
-    ``flatten`` and ``clip`` among its parameters, and estimates the log density ratio in
-    ``_compute_log_weights``.
+    ``flatten``, ``clip`` and ``backbone`` among its parameters, and estimates the log density
+    ratio in ``_compute_log_weights(X_source, X_target)``. One that goes by labels sets
+    ``_uses_labels = True`` and takes ``y_source`` and ``y_target`` as well, the latter None
+    where the target has no labels.
 
     Parameters
     ----------
@@ -33,6 +39,11 @@ class BaseWeighting(ABC, BaseEstimator):
 
     clip : float >= 1 or None, default=None
         Largest weight, as a multiple of the mean weight.
+
+    backbone : Backbone, str, path, torch.nn.Module, fitted estimator or None, default=None
+        Network in whose space rows are compared, anything that `load_backbone` takes: rows are
+        replaced by its penultimate activations, each distinct row going through it once per
+        process. It is shared by clones and never changed. None compares the rows themselves.
 
     Attributes
     ----------
@@ -56,39 +67,75 @@ class BaseWeighting(ABC, BaseEstimator):
        log-likelihood function", Journal of Statistical Planning and Inference, 2000.
     """
 
-    def __init__(self, *, flatten=1.0, clip=None):
+    def __init__(self, *, flatten=1.0, clip=None, backbone=None):
         self.flatten = flatten
         self.clip = clip
+        self.backbone = backbone
 
-    def compute_weights(self, X_source, X_target):
+    # Whether ``_compute_log_weights`` also takes ``y_source`` and ``y_target``.
+    _uses_labels = False
+
+    def __sklearn_clone__(self):
+        return clone_sharing(self, ("backbone",))
+
+    def compute_weights(self, X_source, X_target, *, y_source=None, y_target=None):
         """Compute the weight of each source row.
 
         Parameters
         ----------
         X_source, X_target : array or DataFrame with the same columns
-            Rows of the two domains.
+            Rows of the two domains: of a table, or images of one shape.
+
+        y_source, y_target : array-like of shape (n_source,) and (n_target,), default=None
+            Labels, for the methods that go by them, such as :class:`LabelShiftWeighting`; the
+            others ignore them.
 
         Returns
         -------
         weights : float64 array of shape (n_source,)
             Non-negative, finite, with a mean of 1.
+
+        Raises
+        ------
+        ValueError
+            For rows that the method cannot take, and where it needs ``y_source`` and gets None.
         """
+        with restored_on_error(self):
+            return self._compute_weights(X_source, X_target, y_source, y_target)
+
+    def _compute_weights(self, X_source, X_target, y_source, y_target):
         check_number("flatten", self.flatten, low=0, high=1)
         if self.clip is not None:
             check_number("clip", self.clip, low=1)
         X_target = check_domain_rows(X_target, "X_target")
         source = SourceDomain(X_source)
         check_domains(X_target, source)
+        labels = {}
+        if self._uses_labels:
+            labels["y_source"] = self._check_source_labels(y_source, len(source.X))
+            labels["y_target"] = _check_labels("y_target", y_target, len(X_target))
+        X_source = source.X
+        if self.backbone is not None:
+            X_source, X_target = to_activations(self.backbone, X_source, X_target)
 
         self.domain_auc_ = None
-        self.log_ratio_ = self._compute_log_weights(source.X, X_target)
+        self.log_ratio_ = self._compute_log_weights(X_source, X_target, **labels)
         # Zero times the -inf of rows without weight would not be zero.
-        log_weights = self.flatten * self.log_ratio_ if self.flatten else np.zeros(len(source.X))
+        log_weights = self.flatten * self.log_ratio_ if self.flatten else np.zeros(len(X_source))
         weights = normalize_log_weights(log_weights, self.clip)
         self.effective_sample_size_ = effective_sample_size(weights)
         self.max_share_ = float(weights.max() / weights.sum())
         self._warn_of_low_overlap()
         return weights
+
+    def _check_source_labels(self, y_source, n_rows):
+        if y_source is None:
+            raise ValueError(
+                f"Got y_source=None, but {type(self).__name__} needs the labels of the source "
+                "rows; pass y_source, or use a weighting that goes by the rows alone, such as "
+                "DomainClassifierWeighting."
+            )
+        return _check_labels("y_source", y_source, n_rows)
 
     @abstractmethod
     def _compute_log_weights(self, X_source, X_target):
@@ -105,7 +152,7 @@ class BaseWeighting(ABC, BaseEstimator):
                 "differs between the domains, such as a scaler before this step in a Pipeline, "
                 "which never saw the source; put it into the wrapped estimator.",
                 LowOverlapWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         elif size < LOW_SHARE * n_source:
             auc = "" if auc is None else f" (AUC of a classifier of the domains: {auc:.3f})"
@@ -114,8 +161,19 @@ class BaseWeighting(ABC, BaseEstimator):
                 f"{self.max_share_:.0%} of the weight{auc}. Lower flatten or clip for weights that "
                 "vary less.",
                 LowOverlapWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+
+
+def _check_labels(name, y, n_rows):
+    """Return the labels as an array, or None where there are none."""
+    if y is None:
+        return None
+    y = column_or_1d(y)
+    if len(y) != n_rows:
+        raise ValueError(f"Got {name} of length {len(y)}, but expected {n_rows}, a label a row.")
+    check_labels(y)
+    return y
 
 
 def effective_sample_size(weights):

@@ -1,30 +1,29 @@
 """Weights from a classifier that tells the domains apart."""
 
 import contextlib
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, logit
-from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sklearn.utils import check_random_state
 
 from sktransfer.domain import is_frame, stack_rows, take_rows
 from sktransfer.instance._base import BaseWeighting
+from sktransfer.instance._calibration import calibrate_log_odds, log_loss
+from sktransfer.instance._cross_fitting import (
+    assign_folds,
+    draw_rows,
+    identify_rows,
+    predict_held_out_log_odds,
+)
+from sktransfer.instance._default_classifiers import list_classifiers
 from sktransfer.instance._matrix import as_matrix
 from sktransfer.utils._threads import single_threaded_algebra
 from sktransfer.utils._validation import check_count
 
 __all__ = ["DomainClassifierWeighting"]
 
-EPS = 1e-9  # probabilities closer to 0 or 1 than this are beyond what held-out rows can show
 FEW_VALUES = 10_000_000  # below, threads cost more than they save: 4 times the time, measured
-MAX_CATEGORIES = 255  # of HistGradientBoostingClassifier
-MAX_COLUMNS_FOR_PRODUCTS = 20
 
 
 class DomainClassifierWeighting(BaseWeighting):
@@ -53,11 +52,20 @@ class DomainClassifierWeighting(BaseWeighting):
     calibrate : bool, default=True
         Whether to shrink or stretch the held-out log odds to fit the domains.
 
+    max_fit_rows : int or None, default=100_000
+        Most rows that a classifier is fitted on, drawn by ``random_state`` with as many of the
+        smaller domain as there may be up to half; the odds are corrected for the draw. Where
+        there are more rows, the default candidates are compared on as many, and only the best
+        one judges them all. None sets no bound.
+
     flatten : float in [0, 1], default=1.0
         Exponent of the ratio: 1 leaves it as it is, 0 makes all weights equal.
 
     clip : float >= 1 or None, default=20.0
         Largest weight, as a multiple of the mean weight.
+
+    backbone : Backbone, str, path, torch.nn.Module, fitted estimator or None, default=None
+        Network in whose activations the rows are compared, see :class:`BaseWeighting`.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the folds and of the default classifiers.
@@ -96,18 +104,23 @@ class DomainClassifierWeighting(BaseWeighting):
         *,
         cv=5,
         calibrate=True,
+        max_fit_rows=100_000,
         flatten=1.0,
         clip=20.0,
+        backbone=None,
         random_state=None,
     ):
-        super().__init__(flatten=flatten, clip=clip)
+        super().__init__(flatten=flatten, clip=clip, backbone=backbone)
         self.classifier = classifier
         self.cv = cv
         self.calibrate = calibrate
+        self.max_fit_rows = max_fit_rows
         self.random_state = random_state
 
     def _compute_log_weights(self, X_source, X_target):
         check_count("cv", self.cv, low=2)
+        if self.max_fit_rows is not None:
+            check_count("max_fit_rows", self.max_fit_rows, low=10)
         if self.classifier is not None and not hasattr(self.classifier, "predict_proba"):
             raise TypeError(
                 f"Got classifier={self.classifier!r}, but expected a classifier with "
@@ -119,15 +132,15 @@ class DomainClassifierWeighting(BaseWeighting):
         X = stack_rows(X_target, X_source)
         is_target = np.arange(n_target + n_source) < n_target
         matrix, is_category = as_matrix(X)
-        row_ids = _identify_rows(matrix)
-        folds = _assign_folds(row_ids, is_target, self.cv, random_state)
+        row_ids = identify_rows(matrix)
+        folds = assign_folds(row_ids, is_target, self.cv, random_state)
         self.classifier_, self.log_loss_ = None, None
         if folds is None:
             return np.zeros(n_source)
 
         if self.classifier is None:
             X = matrix
-            classifiers = _default_classifiers(matrix, is_category, random_state)
+            classifiers = list_classifiers(matrix, is_category, random_state)
         else:
             X = X if is_frame(X) else X.reshape(len(X), -1)
             classifiers = [self.classifier]
@@ -136,106 +149,48 @@ class DomainClassifierWeighting(BaseWeighting):
         order = np.lexsort((is_target, row_ids))
         X, is_target, folds = take_rows(X, order), is_target[order], folds[order]
         is_small = matrix.size < FEW_VALUES
-        candidates = []
-        for classifier in classifiers:
-            with single_threaded_algebra() if is_small else contextlib.nullcontext():
-                held_out = _predict_held_out_log_odds(classifier, X, is_target, folds)
-            log_odds = _calibrate(held_out, is_target) if self.calibrate else held_out
-            loss = np.logaddexp(0, np.where(is_target, -log_odds, log_odds)).mean()
-            candidates.append((loss, classifier, held_out, log_odds))
-        loss, self.classifier_, held_out, log_odds = min(candidates, key=lambda c: c[0])
-        self.log_loss_ = float(loss)
-        self.domain_auc_ = float(roc_auc_score(is_target, held_out))
+        with single_threaded_algebra() if is_small else contextlib.nullcontext():
+            if len(classifiers) > 1 and len(X) > (self.max_fit_rows or np.inf):
+                classifiers = self._compare_on_few(
+                    classifiers, X, is_target, row_ids[order], random_state
+                )
+            judgements = [self._judge(c, X, is_target, folds, random_state) for c in classifiers]
+        best = min(judgements, key=lambda judgement: judgement.loss)
+        self.classifier_, self.log_loss_ = best.classifier, best.loss
+        self.domain_auc_ = float(roc_auc_score(is_target, best.held_out))
 
-        in_given_order = np.empty_like(log_odds)
-        in_given_order[order] = log_odds
+        in_given_order = np.empty(len(order))
+        in_given_order[order] = best.log_odds
         return in_given_order[n_target:] + np.log(n_source / n_target)
 
+    def _compare_on_few(self, classifiers, X, is_target, row_ids, random_state):
+        """Return the best of the classifiers on some of the rows, alone in a list."""
+        few = draw_rows(is_target, self.max_fit_rows, random_state)
+        is_target, row_ids = is_target[few], np.unique(row_ids[few], return_inverse=True)[1]
+        folds = assign_folds(row_ids, is_target, self.cv, random_state)
+        if folds is None:
+            return classifiers[:1]
+        X = take_rows(X, few)
+        judgements = [self._judge(c, X, is_target, folds, random_state) for c in classifiers]
+        return [min(judgements, key=lambda judgement: judgement.loss).classifier]
 
-def _default_classifiers(matrix, is_category, random_state):
-    """Return the candidates that suit the columns, the simplest first."""
-    n_values = np.array([np.unique(c[~np.isnan(c)]).size for c in matrix.T[is_category]])
-    categorical = is_category.copy()
-    categorical[is_category] = n_values <= MAX_CATEGORIES
-    boosting = HistGradientBoostingClassifier(
-        max_iter=60,
-        max_leaf_nodes=8,
-        min_samples_leaf=10,
-        l2_regularization=1.0,
-        early_stopping=False,
-        categorical_features=categorical,
-        random_state=random_state.randint(2**31 - 1),
-    )
-    if is_category.any() or np.isnan(matrix).any():
-        return [boosting]
-    if matrix.shape[1] <= MAX_COLUMNS_FOR_PRODUCTS:
-        quadratic = PolynomialFeatures(degree=2, include_bias=False)
-    else:
-        quadratic = FunctionTransformer(_append_squares)
-    return [
-        make_pipeline(StandardScaler(), *expansion, LogisticRegression(C=C, max_iter=1000))
-        for expansion in ([], [quadratic, StandardScaler()])
-        for C in (0.01, 1.0)
-    ] + [boosting]
+    def _judge(self, classifier, X, is_target, folds, random_state):
+        held_out = predict_held_out_log_odds(
+            classifier,
+            X,
+            is_target,
+            folds,
+            max_fit_rows=self.max_fit_rows,
+            random_state=random_state,
+        )
+        log_odds = calibrate_log_odds(held_out, is_target) if self.calibrate else held_out
+        return _Judgement(log_loss(log_odds, is_target), classifier, held_out, log_odds)
 
 
-def _append_squares(X):
-    return np.hstack([X, X**2])
+class _Judgement(NamedTuple):
+    """What a classifier says of rows that it was not fitted on."""
 
-
-def _identify_rows(matrix):
-    """Number the distinct rows in the order of their values."""
-    order = np.lexsort(matrix.T[::-1])
-    above, below = matrix[order[:-1]], matrix[order[1:]]
-    differs = ((above != below) & ~(np.isnan(above) & np.isnan(below))).any(axis=1)
-    row_ids = np.empty(len(matrix), dtype=int)
-    row_ids[order] = np.append(0, np.cumsum(differs))
-    return row_ids
-
-
-def _assign_folds(row_ids, is_target, n_folds, random_state):
-    """Give each row a fold, so that equal rows share one and each fold holds both domains.
-
-    Returns None where there are too few distinct rows for two folds.
-    """
-    in_target = np.bincount(row_ids, weights=is_target) > 0
-    in_source = np.bincount(row_ids, weights=~is_target) > 0
-    n_folds = min(n_folds, in_target.sum(), in_source.sum())
-    if n_folds < 2:
-        return None
-    # Dealt out in turn, rows of both domains in the middle: any run of n_folds meets all folds.
-    stratum = np.where(in_target & in_source, 1, np.where(in_target, 0, 2))
-    shuffled = random_state.permutation(len(stratum))
-    dealt = shuffled[np.argsort(stratum[shuffled], kind="stable")]
-    fold_of_id = np.empty(len(stratum), dtype=int)
-    fold_of_id[dealt] = np.arange(len(stratum)) % n_folds
-    return fold_of_id[row_ids]
-
-
-def _predict_held_out_log_odds(classifier, X, is_target, folds):
-    log_odds = np.empty(len(folds))
-    for fold in range(folds.max() + 1):
-        rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        fitted = clone(classifier).fit(take_rows(X, rest), is_target[rest].astype(int))
-        probability = fitted.predict_proba(take_rows(X, held_out))[:, 1]
-        log_odds[held_out] = logit(np.clip(probability, EPS, 1 - EPS))
-    return log_odds
-
-
-def _calibrate(log_odds, is_target):
-    """Fit ``slope * log_odds + intercept`` to the domains, with a slope that is not negative.
-
-    The penalty of ``slope ** 2`` stands against slopes that few rows suggest.
-    """
-
-    def penalized_loss(parameters):
-        slope, intercept = parameters
-        calibrated = slope * log_odds + intercept
-        loss = np.logaddexp(0, calibrated).sum() - calibrated[is_target].sum() + slope**2
-        residual = expit(calibrated) - is_target
-        return loss, np.array([residual @ log_odds + 2 * slope, residual.sum()])
-
-    start = (0.5, 0.5 * logit(is_target.mean()))
-    bounds = [(0, None), (None, None)]
-    slope, intercept = minimize(penalized_loss, start, jac=True, bounds=bounds).x
-    return slope * log_odds + intercept
+    loss: float
+    classifier: object
+    held_out: np.ndarray  # log odds as they come
+    log_odds: np.ndarray  # and calibrated

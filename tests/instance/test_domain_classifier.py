@@ -137,3 +137,50 @@ def test_classifier_without_probabilities():
 def test_folds_are_checked():
     with pytest.raises(ValueError, match="Got cv=1, but expected an integer >= 2"):
         DomainClassifierWeighting(cv=1).compute_weights(np.eye(3), np.eye(3))
+
+
+class CountingClassifier(LogisticRegression):
+    """Remember the numbers of rows of each fit."""
+
+    n_rows = []
+
+    def fit(self, X, y):
+        self.n_rows.append(np.bincount(y, minlength=2).tolist())
+        return super().fit(X, y)
+
+
+def test_classifiers_are_fitted_on_a_bounded_number_of_rows():
+    domains = make_covariate_shift(2000, 100, shift=1.0, random_state=0)
+    CountingClassifier.n_rows.clear()
+    weighting = DomainClassifierWeighting(
+        CountingClassifier(), max_fit_rows=300, calibrate=False, clip=None, random_state=0
+    )
+    weights = weighting.compute_weights(domains.X_source, domains.X_target)
+    # The smaller domain whole, as far as it is in the other folds.
+    assert CountingClassifier.n_rows == [[220, 80]] * 5
+    # The odds are those of all rows: the draw is corrected for.
+    assert np.median(weighting.log_ratio_ - domains.log_ratio) == pytest.approx(0, abs=0.3)
+    assert normalized_error(weights, domains.log_ratio) < 0.1
+    order = np.random.default_rng(0).permutation(2000)
+    again = weighting.compute_weights(domains.X_source[order], domains.X_target)
+    np.testing.assert_allclose(again, weights[order], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["mean", "variance"])
+def test_bounded_fits_do_nearly_as_well(kind):
+    domains = make_covariate_shift(2000, 1500, 3, kind=kind, random_state=0)
+    errors = []
+    for max_fit_rows in (None, 800):
+        weighting = DomainClassifierWeighting(max_fit_rows=max_fit_rows, random_state=0)
+        weights = weighting.compute_weights(domains.X_source, domains.X_target)
+        errors.append(normalized_error(weights, domains.log_ratio))
+    assert errors[1] < errors[0] + 0.05
+
+
+def test_bound_with_few_distinct_rows():
+    rows = np.repeat(np.arange(2.0), 50)[:, None]
+    weighting = DomainClassifierWeighting(max_fit_rows=10, random_state=0)
+    weights = weighting.compute_weights(rows, rows[40:])
+    assert np.isfinite(weights).all()
+    with pytest.raises(ValueError, match="Got max_fit_rows=5, but expected an integer >= 10"):
+        DomainClassifierWeighting(max_fit_rows=5).compute_weights(rows, rows)

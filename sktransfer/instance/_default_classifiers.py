@@ -1,0 +1,55 @@
+"""Classifiers to choose from where the user names none."""
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+
+__all__ = ["list_classifiers"]
+
+MAX_CATEGORIES = 255  # of HistGradientBoostingClassifier
+MAX_COLUMNS_FOR_PRODUCTS = 20
+
+
+def list_classifiers(matrix, is_category, random_state):
+    """Return the candidates that suit the columns, the simplest first.
+
+    Parameters
+    ----------
+    matrix : float64 array of shape (n_rows, n_columns)
+        Rows as `as_matrix` gives them.
+
+    is_category : boolean array of shape (n_columns,)
+
+    random_state : RandomState instance
+        Seeds gradient boosting, which is the last candidate, and the only one for columns with
+        categories or missing values.
+    """
+    n_values = np.array([np.unique(c[~np.isnan(c)]).size for c in matrix.T[is_category]])
+    categorical = is_category.copy()
+    categorical[is_category] = n_values <= MAX_CATEGORIES
+    boosting = HistGradientBoostingClassifier(
+        max_iter=60,
+        max_leaf_nodes=8,
+        min_samples_leaf=10,
+        l2_regularization=1.0,
+        early_stopping=False,
+        categorical_features=np.flatnonzero(categorical).tolist() or None,
+        random_state=random_state.randint(2**31 - 1),
+    )
+    if is_category.any() or np.isnan(matrix).any():
+        return [boosting]
+    if matrix.shape[1] <= MAX_COLUMNS_FOR_PRODUCTS:
+        quadratic = PolynomialFeatures(degree=2, include_bias=False)
+    else:
+        quadratic = FunctionTransformer(_append_squares)
+    return [
+        make_pipeline(StandardScaler(), *expansion, LogisticRegression(C=C, max_iter=1000))
+        for expansion in ([], [quadratic, StandardScaler()])
+        for C in (0.01, 1.0)
+    ] + [boosting]
+
+
+def _append_squares(X):
+    return np.hstack([X, X**2])
