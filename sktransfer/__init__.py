@@ -21,11 +21,14 @@ if TYPE_CHECKING:
         TransferComponentAnalysis,
     )
     from sktransfer.instance import (
+        KLIEP,
+        ULSIF,
         BalancedWeighting,
         DomainClassifierWeighting,
         InstanceTransferClassifier,
         InstanceWeightingSampler,
         KernelDensityWeighting,
+        KernelMeanMatching,
         LabelShiftWeighting,
         NearestNeighborWeighting,
     )
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "KLIEP",
+    "ULSIF",
     "Backbone",
     "BalancedWeighting",
     "ChannelConversionWarning",
@@ -44,6 +49,7 @@ __all__ = [
     "InstanceTransferClassifier",
     "InstanceWeightingSampler",
     "KernelDensityWeighting",
+    "KernelMeanMatching",
     "LabelShiftWeighting",
     "LowOverlapWarning",
     "NearestNeighborWeighting",
@@ -70,7 +76,9 @@ _MODULE_OF = {
     "GroupLassoSelector": "feature",
     "InstanceTransferClassifier": "instance",
     "InstanceWeightingSampler": "instance",
+    "KLIEP": "instance",
     "KernelDensityWeighting": "instance",
+    "KernelMeanMatching": "instance",
     "LabelShiftWeighting": "instance",
     "LowOverlapWarning": "exceptions",
     "NearestNeighborWeighting": "instance",
@@ -82,6 +90,7 @@ _MODULE_OF = {
     "SourceDomain": "domain",
     "SubspaceAlignment": "feature",
     "TransferComponentAnalysis": "feature",
+    "ULSIF": "instance",
     "load_backbone": "backbones",
 }
 

@@ -38,7 +38,7 @@ def to_activations(backbone, X_source, X_target):
 
 def _as_network_rows(name, X, backbone):
     """Return rows as numbers of a kind that networks read, or as images to be read later."""
-    from sktransfer.backbones._image_rows import as_image_rows
+    from sktransfer.backbones.images._image_rows import as_image_rows
 
     images = as_image_rows(X)
     if images is not None:

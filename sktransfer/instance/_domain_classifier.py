@@ -1,6 +1,5 @@
 """Weights from a classifier that tells the domains apart."""
 
-import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +17,10 @@ from sktransfer.instance._cross_fitting import (
 )
 from sktransfer.instance._default_classifiers import list_classifiers
 from sktransfer.instance._matrix import as_matrix
-from sktransfer.utils._threads import single_threaded_algebra
+from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_count
 
 __all__ = ["DomainClassifierWeighting"]
-
-FEW_VALUES = 10_000_000  # below, threads cost more than they save: 4 times the time, measured
 
 
 class DomainClassifierWeighting(BaseWeighting):
@@ -148,8 +145,7 @@ class DomainClassifierWeighting(BaseWeighting):
         # Classifiers see the rows in an order that depends on their content only.
         order = np.lexsort((is_target, row_ids))
         X, is_target, folds = take_rows(X, order), is_target[order], folds[order]
-        is_small = matrix.size < FEW_VALUES
-        with single_threaded_algebra() if is_small else contextlib.nullcontext():
+        with few_threads(matrix.size):
             if len(classifiers) > 1 and len(X) > (self.max_fit_rows or np.inf):
                 classifiers = self._compare_on_few(
                     classifiers, X, is_target, row_ids[order], random_state

@@ -3,11 +3,11 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state, gen_batches
-from threadpoolctl import threadpool_limits
 
 from sktransfer.instance._base import BaseWeighting
 from sktransfer.instance._calibration import fit_line, log_loss
 from sktransfer.instance._standard_columns import draw_in_order, to_standard_columns
+from sktransfer.utils._threads import single_threaded_algebra
 from sktransfer.utils._validation import check_count, check_number
 
 __all__ = ["KernelDensityWeighting"]
@@ -115,7 +115,7 @@ class KernelDensityWeighting(BaseWeighting):
         if min(len(source), len(target)) < 2:
             return np.zeros(len(source))
 
-        with threadpool_limits(1):
+        with single_threaded_algebra():
             drawn = draw_in_order(source, self.max_rows, random_state)
             in_target = draw_in_order(target, self.max_rows, random_state)
             self.bandwidth_ = self._choose_bandwidth(source[drawn], target[in_target], random_state)

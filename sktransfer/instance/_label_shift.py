@@ -7,20 +7,19 @@ from scipy.stats import chi2, chi2_contingency
 from sklearn.base import clone
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.multiclass import type_of_target
-from threadpoolctl import threadpool_limits
 
 from sktransfer.domain import is_frame, stack_labels, stack_rows, take_rows
 from sktransfer.instance._base import BaseWeighting
 from sktransfer.instance._cross_fitting import identify_rows
 from sktransfer.instance._default_classifiers import list_classifiers
 from sktransfer.instance._matrix import as_matrix
+from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_count, check_number, check_option
 
 __all__ = ["LabelShiftWeighting"]
 
 EPS = 1e-9  # probabilities closer to 0 than this are beyond what held-out rows can show
 MANY_VALUES = 100_000  # of a matrix and its classes, from which boosting takes minutes
-FEW_VALUES = 10_000_000  # below, threads cost more than they save
 CHUNK = 100_000  # rows predicted at a time: bounds the memory that products of columns take
 SIGNIFICANCE = 0.05
 MAX_STEPS = 10_000
@@ -217,7 +216,7 @@ class LabelShiftWeighting(BaseWeighting):
             classifiers = [self.classifier]
         source = take_rows(X, n_target + order)
         target = take_rows(X, np.argsort(row_ids[:n_target], kind="stable"))
-        with threadpool_limits(1 if matrix.size < FEW_VALUES else None):
+        with few_threads(matrix.size):
             predictor = _Predictor(len(self.classes_), self.max_fit_rows, random_state)
             held_out = [predictor.predict_held_out(c, source, codes, folds) for c in classifiers]
             losses = [-log_p[np.arange(n_source), codes].mean() for log_p in held_out]

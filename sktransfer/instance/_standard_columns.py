@@ -5,32 +5,47 @@ import numpy as np
 from sktransfer.domain import stack_rows
 from sktransfer.instance._matrix import as_matrix
 
-__all__ = ["draw_in_order", "to_standard_columns"]
+__all__ = ["draw_in_order", "standardize_columns", "to_standard_columns"]
 
 MAX_CATEGORIES = 1000  # of a column; more are names of rows rather than categories
+NO_SPREAD = 1e-14  # spread of a column, relative to its values, that is only rounding
 
 
 def to_standard_columns(X_source, X_target, method):
     """Return both domains as float64 columns with the same scale.
-
-    Numbers get the mean 0 and the variance 1 over the rows of both domains. A column of
-    categories becomes one of zeros and ones for each category, a missing one included, so that
-    two rows that differ in it are as far apart as two rows usually are in a column of numbers.
 
     Parameters
     ----------
     X_source, X_target : array or DataFrame
 
     method : str
-        Name of the class that asks, for the error.
+        Name of the class that asks, for errors.
+    """
+    matrix, is_category = as_matrix(stack_rows(X_target, X_source))
+    columns = standardize_columns(matrix, is_category, method)
+    return columns[len(X_target) :], columns[: len(X_target)]
+
+
+def standardize_columns(matrix, is_category, method):
+    """Return columns in which distances mean something.
+
+    Numbers get the mean 0 and the variance 1 over all rows. A column of categories becomes one of
+    zeros and ones for each category, a missing one included, so that two rows that differ in it
+    are as far apart as two rows usually are in a column of numbers.
+
+    Parameters
+    ----------
+    matrix, is_category
+        The rows of both domains, as `as_matrix` gives them.
+
+    method : str
+        Name of the class that asks, for errors.
 
     Raises
     ------
     ValueError
         When numbers are missing, or a column has too many categories.
     """
-    n_target = len(X_target)
-    matrix, is_category = as_matrix(stack_rows(X_target, X_source))
     n_missing = int(np.isnan(matrix[:, ~is_category]).any(axis=1).sum())
     if n_missing:
         raise ValueError(
@@ -40,16 +55,17 @@ def to_standard_columns(X_source, X_target, method):
         )
     blocks = [_standardize(matrix[:, ~is_category])]
     blocks += [_to_indicators(codes, method) for codes in matrix.T[is_category]]
-    columns = np.hstack(blocks)
-    return columns[n_target:], columns[:n_target]
+    return np.hstack(blocks)
 
 
 def _standardize(matrix):
-    # Scaled first: the squares of very large or small numbers are lost.
-    span = matrix.max(axis=0) - matrix.min(axis=0)
-    scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1)
-    deviation = scaled.std(axis=0)
-    return (scaled - scaled.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    # Divided by their largest value first, so that no square overflows or is lost.
+    largest = np.abs(matrix).max(axis=0, initial=0)
+    columns = matrix / np.where(largest > 0, largest, 1)
+    columns -= columns.mean(axis=0)
+    spread = np.sqrt((columns**2).mean(axis=0))
+    columns[:, spread <= NO_SPREAD] = 0
+    return columns / np.where(spread > NO_SPREAD, spread, 1)
 
 
 def _to_indicators(codes, method):

