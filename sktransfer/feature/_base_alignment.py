@@ -1,5 +1,6 @@
 """The contract of the alignments."""
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 
@@ -52,6 +53,7 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
     """
 
     _keeps_columns = True
+    _rows_are_gone = False
 
     def __init__(self, source=None):
         self.source = source
@@ -102,6 +104,11 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
             In the container that ``set_output`` asks for.
         """
         check_is_fitted(self)
+        if self._rows_are_gone:
+            raise ValueError(
+                f"Got a {type(self).__name__} without source rows, which maps target rows only; "
+                "fit it again with a source."
+            )
         if X_source is not None:
             aligned = self._map_checked(X_source, self._map_source)
         elif self.source_ is None:
@@ -112,6 +119,23 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
         else:
             X_source, aligned = self.source.X, self.source_.copy()
         return wrap_in_container(aligned, X_source, self)
+
+    def without_source(self):
+        """Return a copy that maps target rows and holds no source rows.
+
+        Landmarks of a kernel stay, since without them nothing can be mapped.
+
+        Returns
+        -------
+        alignment : object
+        """
+        check_is_fitted(self)
+        lighter = copy.copy(self)
+        if self.source_ is not None:
+            lighter.source, lighter._rows_are_gone = None, True
+            lighter.source_ = np.empty((0, self.source_.shape[1]), self.source_.dtype)
+            lighter._forget_source_rows()
+        return lighter
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns.
@@ -138,7 +162,7 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
         X_target = validate_data(self, X, dtype=_DTYPES)
         check_domain_rows(X_target)
         self._check_source()
-        self.source_ = None
+        self.source_, self._rows_are_gone = None, False
         if self.source is None:
             return self
         check_domains(as_rows(X), self.source)
@@ -181,6 +205,9 @@ class BaseAlignment(ABC, TransformerMixin, BaseEstimator):
         if self.source_ is None:
             return X.copy()
         return map_rows(X.astype(np.float64)).astype(X.dtype)
+
+    def _forget_source_rows(self):
+        """Let go of source rows that only serve to map source rows."""
 
     @abstractmethod
     def _check_parameters(self):

@@ -122,6 +122,9 @@ class OptimalTransportAlignment(BaseAlignment):
         nearest = pairwise_distances_argmin(divide_by_scale(X, self._scale), self._rows)
         return X + self._moves[nearest]
 
+    def _forget_source_rows(self):
+        self._rows = self._moves = None
+
     def _get_classes(self, y_source):
         if y_source is None or y_source.dtype.kind == "f" or not self.class_regularization:
             return None

@@ -9,6 +9,7 @@ from sktransfer.instance._kernel_mean_matching import KernelMeanMatching
 from sktransfer.instance._kliep import KLIEP
 from sktransfer.instance._label_shift import LabelShiftWeighting
 from sktransfer.instance._nearest_neighbor import NearestNeighborWeighting
+from sktransfer.instance._regressor import InstanceTransferRegressor
 from sktransfer.instance._sampler import InstanceWeightingSampler
 from sktransfer.instance._ulsif import ULSIF
 
@@ -19,6 +20,7 @@ __all__ = [
     "BaseWeighting",
     "DomainClassifierWeighting",
     "InstanceTransferClassifier",
+    "InstanceTransferRegressor",
     "InstanceWeightingSampler",
     "KernelDensityWeighting",
     "KernelMeanMatching",

@@ -1,30 +1,19 @@
 """A classifier that learns from target rows and weighted source rows together."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import ClassifierMixin, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.domain import stack_labels, stack_rows, take_rows
-from sktransfer.instance._base import effective_sample_size
-from sktransfer.instance._source import (
-    check_rows,
-    check_share,
-    check_source,
-    check_target,
-    weigh_source,
-)
-from sktransfer.instance._weighted_fit import fit_weighted
-from sktransfer.utils._sklearn import check_sample_weight
-from sktransfer.utils._state import restored_on_error
+from sktransfer.domain import stack_labels
+from sktransfer.instance._average import AveragedClassifier
+from sktransfer.instance._estimators_base import BaseInstanceTransfer
+from sktransfer.instance._held_out import Classes, Probabilities
+from sktransfer.instance._source import stack_sources
 
 __all__ = ["InstanceTransferClassifier"]
-
-
-AUTO_ROWS = 20  # target rows that the source counts as: a prior, which fades as they grow
 
 
 def _estimator_has(method):
@@ -36,13 +25,15 @@ def _estimator_has(method):
     return check
 
 
-class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
     """Fit a classifier on target rows together with weighted source rows.
 
     ``fit`` takes the target; the source comes with the constructor and is whole in every fold
-    of a cross-validation. Source rows that look like target rows count more. Use it as the last
-    step of a Pipeline or around one: preprocessing that both domains need belongs into the
-    wrapped ``estimator``, because a step before this one never sees the source.
+    of a cross-validation. Source rows that look like target rows count more. Held-out target
+    rows say whether transfer helps, see ``fallback``.
+
+    Use it as the last step of a Pipeline or around one: preprocessing that both domains need
+    belongs into the wrapped ``estimator``, because a step before this one never sees the source.
 
     Parameters
     ----------
@@ -51,29 +42,73 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
         stands for ``LogisticRegression(max_iter=1000)``. For a classifier that takes no
         weights, use :class:`InstanceWeightingSampler`.
 
-    source : SourceDomain or None, default=None
-        Source rows with labels. Without one, there is a warning and the target is used alone.
+    source : SourceDomain, list of SourceDomain or None, default=None
+        Source rows with labels. Each of several sources is weighted to the target on its own,
+        and has a part of the weight in proportion to its effective sample size; with the guard
+        on, sources that do not help are left out. Without a source, there is a warning and the
+        target is used alone.
 
     weighting : weighting or None, default=None
         How source rows are weighted, such as :class:`DomainClassifierWeighting`, the default.
 
-    source_share : float in [0, 1) or "auto", default="auto"
-        Share of the source in the total weight. Target rows keep their own weights (1 each
-        unless ``sample_weight`` says otherwise); the source rows are scaled to this share,
-        whatever their number. 0 leaves the source out. With "auto", the source counts as much
+    alignment : alignment or None, default=None
+        Brings the domains into one space before rows are weighted, such as
+        :class:`CorrelationAlignment`; it gets its source from here.
+
+    target_weight : float in (0, 1] or "auto", default="auto"
+        Share of the target in the total weight. Target rows keep their own weights (1 each
+        unless ``sample_weight`` says otherwise); the source rows are scaled to the rest,
+        whatever their number. 1 leaves the source out. With "auto", the source counts as much
         as the target up to 20 target rows, and as 20 target rows beyond: the more the target
-        tells, the less the source does. Worth a search.
+        tells, the less the source does. The guard then also tries weights with a mean of 1.
+        Worth a search.
+
+    fallback : {"target_only"} or None, default="target_only"
+        The guard. "target_only": held-out target rows say how much each of these counts in an
+        average of calibrated predictions: the classifier fitted to the target alone
+        ("target_only"), to all rows with equal weights ("pooled"), and to the weighted rows
+        ("weighted", and "weighted_pool" for weights with a mean of 1). Where transfer loses
+        there is a :class:`NegativeTransferWarning`. None: transfer, whatever comes of it; one fit.
+
+    cv : int, cross-validation splitter or iterable, default=5
+        How target rows are held out. A number means stratified folds, three times over up to
+        60 rows. The guard takes 4 fits for each fold, so 60 up to 60 rows and 20 beyond, plus
+        one for each fold and source where there are several.
+
+    drop_source : bool, default=False
+        Whether pickles and copies of the fitted classifier leave the source rows out. They
+        predict, and cannot be fitted again. A wrapped classifier that keeps the rows it was
+        fitted to, such as ``SVC``, still does.
+
+    n_jobs : int or None, default=None
+        Number of fits of the guard that run at the same time.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the default weighting. A weighting that you pass has its own.
+        Seed of the folds and of the default weighting. A weighting that you pass has its own.
 
     Attributes
     ----------
     estimator_ : classifier
-        The fitted classifier.
+        The fitted classifier: a plain one, behind the alignment in a Pipeline if there is one;
+        or an average of such, whose ``estimators`` these are.
 
     classes_ : array of shape (n_classes,)
-        What ``predict`` can return: the classes of the target and those of the source.
+        What ``predict`` can return: the classes of the rows that the estimator was fitted to.
+
+    strategy_ : {"target_only", "pooled", "weighted", "weighted_pool", "average"}
+        What predictions come from: one of the candidates, or an average.
+
+    weights_ : dict of str to float
+        Of each member of the average; they sum to 1.
+
+    oof_loss_ : dict of str to float
+        Held-out log loss of each candidate, calibrated, of the average ("average"), and of each
+        of several sources on its own ("source_0", ...). It is the share of errors where the
+        classifier has no ``predict_proba``. Empty without the guard.
+
+    transfer_gain_ : dict of str to (mean, standard_error)
+        By how much that loss is lower with transfer than for "target_only", and with weights
+        than for "pooled", paired over rows; empty without the guard.
 
     weighting_ : weighting or None
         The weighting of this fit, with its diagnostics.
@@ -81,14 +116,29 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
     source_weights_ : float64 array of shape (n_source,)
         Weights of the source rows, with a mean of 1, before they are scaled to their share.
 
-    source_share_ : float
-        The share of the source, with "auto" resolved.
-
     effective_sample_size_ : float
         Number of equally weighted source rows that would vary as little.
 
+    source_selected_ : boolean array of shape (n_sources,)
+        Which sources are used by the weighted candidates.
+
+    alignment_ : alignment or None
+        The fitted alignment.
+
+    target_weight_ : float
+        The share of the target, with "auto" resolved; 0 where ``y`` is None.
+
     n_features_in_, feature_names_in_, input_shape_
         Columns, their names where there are names, and the shape of one row in ``fit``.
+
+    Notes
+    -----
+    With a list of sources, ``weighting_``, ``source_weights_`` and ``effective_sample_size_`` are
+    lists.
+
+    The guard cannot compare where no target row can be held out: without ``y``, with one class,
+    or where no class has two rows. It then transfers. It sees the rows (not the labels) of
+    held-out target rows when it weights the source, which is done once.
 
     Examples
     --------
@@ -102,92 +152,13 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
     array([0, 1])
     """
 
-    def __init__(
-        self, estimator=None, *, source=None, weighting=None, source_share="auto", random_state=None
-    ):
-        self.estimator = estimator
-        self.source = source
-        self.weighting = weighting
-        self.source_share = source_share
-        self.random_state = random_state
+    _estimator_type_name = "classifier"
+    _by_class = True
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit the classifier on target rows and on the weighted rows of the source.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Target rows.
-
-        y : array-like of shape (n_rows,)
-            Labels of the target rows.
-
-        sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the target rows.
-
-        Returns
-        -------
-        self : InstanceTransferClassifier
-        """
-        with restored_on_error(self):
-            return self._fit(X, y, sample_weight)
-
-    def _fit(self, X, y, sample_weight):
-        estimator = self._check_estimator()
-        X, y = check_target(self, X, y)
-        check_classification_targets(y)
-        check_source(self.source, stacklevel=3)
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            if self.source is not None and not sample_weight.all():
-                # Rows without weight tell nothing of the target, nor do they count for the share.
-                counted = np.flatnonzero(sample_weight)
-                X, y, sample_weight = take_rows(X, counted), y[counted], sample_weight[counted]
-        self.source_share_ = 0.0 if self.source is None else self._resolve_share(len(y))
-
-        if self.source is None or self.source_share_ == 0:
-            self.weighting_, self.source_weights_ = None, np.zeros(0)
-            self.effective_sample_size_ = 0.0
-            _check_classes(y)
-            if sample_weight is None:
-                self.estimator_ = clone(estimator).fit(X, y)
-            else:
-                self.estimator_ = fit_weighted(estimator, X, y, sample_weight)
-        else:
-            self._fit_both_domains(estimator, X, y, sample_weight)
-        self.classes_ = self.estimator_.classes_
-        return self
-
-    def _fit_both_domains(self, estimator, X, y, sample_weight):
-        y_both = stack_labels(y, self.source.y)
-        check_classification_targets(y_both)
-        _check_classes(y_both)
-        self.weighting_, self.source_weights_ = weigh_source(
-            self.source, X, self.weighting, self.random_state
-        )
-        self.effective_sample_size_ = effective_sample_size(self.source_weights_)
-
-        target_weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        source_mass = target_weight.sum() * self.source_share_ / (1 - self.source_share_)
-        source_weight = self.source_weights_ * (source_mass / len(self.source_weights_))
-        weights = np.concatenate([target_weight, source_weight])
-        self.estimator_ = fit_weighted(estimator, stack_rows(X, self.source.X), y_both, weights)
-
-    def predict(self, X):
-        """Predict the class of each row.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        Returns
-        -------
-        y : array of shape (n_rows,)
-        """
-        return self._ask("predict", X)
+    @property
+    def classes_(self):
+        """What ``predict`` can return."""
+        return self.estimator_.classes_
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):
@@ -223,6 +194,8 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
     def decision_function(self, X):
         """Compute the decision function of the fitted classifier.
 
+        Of an average, it is the log odds of the second of two classes, or those of each class.
+
         Parameters
         ----------
         X : array or DataFrame
@@ -234,48 +207,50 @@ class InstanceTransferClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstima
         """
         return self._ask("decision_function", X)
 
-    def _ask(self, method, X):
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        return getattr(self.estimator_, method)(X)
+    @staticmethod
+    def _default_estimator():
+        return LogisticRegression(max_iter=1000)
 
-    def _wrapped(self):
-        return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
+    @staticmethod
+    def _is_right_type(estimator):
+        return is_classifier(estimator)
 
-    def _resolve_share(self, n_target):
-        if isinstance(self.source_share, str) and self.source_share == "auto":
-            return 1 / (1 + max(1, n_target / AUTO_ROWS))
-        check_share(self.source_share)
-        return self.source_share
+    @staticmethod
+    def _check_labels(y):
+        check_classification_targets(y)
 
-    def _check_estimator(self):
-        estimator = self._wrapped()
-        if not hasattr(estimator, "fit") or isinstance(estimator, type):
-            raise TypeError(
-                f"Got estimator={estimator!r}, but expected a classifier, such as "
-                "LogisticRegression()."
+    @staticmethod
+    def _check_labels_of_both(y):
+        check_classification_targets(y)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"Got one class, {classes[0]!r}, but expected at least two classes in the target "
+                "and the source together."
             )
-        if not is_classifier(estimator):
-            raise TypeError(
-                f"Got estimator of type {type(estimator).__name__}, but expected a classifier."
-            )
-        return estimator
+
+    @staticmethod
+    def _can_compare(y):
+        # With one class, a constant would beat everything that knows of others.
+        return len(np.unique(y)) > 1
+
+    @staticmethod
+    def _make_kind(estimator, y, sources):
+        classes = np.unique(stack_labels(y, stack_sources(sources)[1]))
+        return (Probabilities if hasattr(estimator, "predict_proba") else Classes)(classes)
+
+    @staticmethod
+    def _average(fitted, evidence):
+        names = [name for name, _ in fitted]
+        return AveragedClassifier(
+            fitted,
+            [evidence.weights[name] for name in names],
+            [evidence.temperatures[name] for name in names],
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         wrapped = get_tags(self._wrapped())
-        tags.input_tags.allow_nan = wrapped.input_tags.allow_nan
-        tags.input_tags.categorical = wrapped.input_tags.categorical
-        tags.input_tags.string = wrapped.input_tags.string
         if wrapped.classifier_tags is not None:
             tags.classifier_tags = wrapped.classifier_tags
         return tags
-
-
-def _check_classes(y):
-    classes = np.unique(y)
-    if len(classes) < 2:
-        raise ValueError(
-            f"Got one class, {classes[0]!r}, but expected at least two classes in the target and "
-            "the source together."
-        )

@@ -6,8 +6,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from sktransfer.domain import is_frame, stack_labels, stack_rows, take_rows
-from sktransfer.instance._base import effective_sample_size
-from sktransfer.instance._source import check_share, check_source, check_target, weigh_source
+from sktransfer.instance._source import (
+    check_share,
+    check_source,
+    check_target,
+    describe_sources,
+    share_mass,
+    stack_sources,
+    weigh_sources,
+)
+from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._validation import check_count
 
@@ -20,13 +28,17 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
     """Add source rows to the target, drawn by how likely they are in the target.
 
     For learners that take no ``sample_weight``, and for Pipelines of imbalanced-learn, where it
-    acts in ``fit`` only. scikit-learn's own Pipeline cannot hold a step that changes the number
-    of rows; :class:`InstanceTransferClassifier` is for that.
+    acts in ``fit`` only. For learners of your own that take weights, ``fit_weights`` gives all
+    rows with their weights, in place of a draw. scikit-learn's own Pipeline cannot hold a step
+    that changes the number of rows; :class:`InstanceTransferClassifier` and
+    :class:`InstanceTransferRegressor` are for that.
 
     Parameters
     ----------
-    source : SourceDomain or None, default=None
-        Source rows with labels. Without one, there is a warning and the target stays as it is.
+    source : SourceDomain, list of SourceDomain or None, default=None
+        Source rows with labels. Each of several sources is weighted to the target on its own,
+        and drawn in proportion to its effective sample size. Without a source, there is a
+        warning and the target stays as it is.
 
     weighting : weighting or None, default=None
         How source rows are weighted, such as :class:`DomainClassifierWeighting`, the default.
@@ -50,13 +62,17 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         Number of equally weighted source rows that would vary as little.
 
     source_indices_ : integer array of shape (n_drawn,)
-        Positions of the drawn rows in the source, in increasing order; heavy rows repeat.
+        Positions of the drawn rows in the source, in increasing order; heavy rows repeat. Of
+        several sources, they count on from one to the next.
 
     weighting_ : weighting or None
         The weighting of this fit, with its diagnostics.
 
     Notes
     -----
+    With a list of sources, ``weighting_``, ``source_weights_`` and ``effective_sample_size_`` are
+    lists.
+
     The draw is systematic: rows are sorted by class, in a random order within each, and taken
     at equal steps of cumulated weight. Each row and each class is drawn within one of its
     expected number of times, and no row twice whose expected number is at most one. Labels that
@@ -125,45 +141,97 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         with restored_on_error(self):
             return self._fit_resample(X, y)
 
+    def fit_weights(self, X, y, sample_weight=None):
+        """Return the target rows, followed by all source rows, with the weight of each.
+
+        What ``fit_resample`` draws, this gives in the mean: the source rows have the share
+        ``source_share`` of the total weight, or the weight of ``n_samples`` rows.
+
+        Parameters
+        ----------
+        X : array or DataFrame
+            Target rows.
+
+        y : array-like of shape (n_rows,)
+            Labels of the target rows.
+
+        sample_weight : array-like of shape (n_rows,), default=None
+            Weights of the target rows; 1 each by default.
+
+        Returns
+        -------
+        X_both : array or DataFrame
+            Rows in the container of ``X``.
+
+        y_both : array or Series
+            Their labels.
+
+        sample_weight : float64 array of shape (n_rows + n_source,)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktransfer import InstanceWeightingSampler, SourceDomain
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.normal(size=(30, 2)), np.arange(30) % 2
+        >>> source = SourceDomain(rng.normal(size=(200, 2)), np.arange(200) % 2)
+        >>> sampler = InstanceWeightingSampler(source, source_share=0.25, random_state=0)
+        >>> X_both, y_both, weight = sampler.fit_weights(X, y)
+        >>> X_both.shape, float(weight[30:].sum().round(6))
+        ((230, 2), 10.0)
+        """
+        with restored_on_error(self):
+            return self._fit_weights(X, y, sample_weight)
+
     def _fit_resample(self, X, y):
-        X_target, y_target, random_state = self._fit(X, y)
-        n_draws = self._count_draws(len(y_target))
+        X_target, y_target, weighted, random_state = self._fit(X, y)
+        n_draws = self._count_draws(len(y_target), weighted)
         if n_draws == 0:
             self.source_indices_ = np.zeros(0, dtype=int)
             return X if is_frame(X) else X_target, y if hasattr(y, "iloc") else y_target
-        self.source_indices_ = _draw(
-            self.source_weights_, n_draws, _strata(self.source.y), random_state
-        )
+        X_source, y_source = stack_sources(weighted)
+        weights = share_mass(len(y_source), weighted)
+        self.source_indices_ = _draw(weights, n_draws, _strata(y_source), random_state)
         kept = np.append(np.arange(len(y_target)), len(y_target) + self.source_indices_)
-        y_resampled = stack_labels(y_target, self.source.y)[kept]
-        X_drawn = take_rows(self.source.X, self.source_indices_)
+        y_resampled = stack_labels(y_target, y_source)[kept]
+        X_drawn = take_rows(X_source, self.source_indices_)
         return stack_rows(X_target, X_drawn), _like(y, y_resampled)
+
+    def _fit_weights(self, X, y, sample_weight):
+        X_target, y_target, weighted, _ = self._fit(X, y)
+        weights = check_sample_weight(
+            sample_weight, X_target, dtype=np.float64, ensure_non_negative=True, copy=True
+        )
+        if not weighted:
+            return X if is_frame(X) else X_target, y if hasattr(y, "iloc") else y_target, weights
+        mass = self.n_samples
+        if mass is None:
+            mass = weights.sum() * self.source_share / (1 - self.source_share)
+        X_source, y_source = stack_sources(weighted)
+        y_both = _like(y, stack_labels(y_target, y_source))
+        weights = np.concatenate([weights, share_mass(mass, weighted)])
+        return stack_rows(X_target, X_source), y_both, weights
 
     def _fit(self, X, y):
         X_target, y_target = check_target(self, X, y)
         check_share(self.source_share)
         if self.n_samples is not None:
             check_count("n_samples", self.n_samples, low=0)
-        check_source(self.source, stacklevel=4)
+        sources = check_source(self.source, stacklevel=4)
         random_state = check_random_state(self.random_state)
+        if sources:
+            stack_labels(y_target, stack_sources(sources)[1])
+        weighted = weigh_sources(sources, X_target, self.weighting, random_state, y_target)
+        describe_sources(self, weighted)
+        return X_target, y_target, weighted, random_state
 
-        self.weighting_, self.source_weights_ = None, np.zeros(0)
-        self.effective_sample_size_ = 0.0
-        if self.source is not None:
-            stack_labels(y_target, self.source.y)
-            self.weighting_, self.source_weights_ = weigh_source(
-                self.source, X_target, self.weighting, random_state
-            )
-            self.effective_sample_size_ = effective_sample_size(self.source_weights_)
-        return X_target, y_target, random_state
-
-    def _count_draws(self, n_target):
-        if self.source is None:
+    def _count_draws(self, n_target, weighted):
+        if not weighted:
             return 0
         n_draws = self.n_samples
         if n_draws is None:
             n_draws = round(n_target * self.source_share / (1 - self.source_share))
-        n_source = len(self.source_weights_)
+        n_source = sum(len(source.weights) for source in weighted)
         if n_draws > MOST_REPEATS * n_source:
             raise ValueError(
                 f"Got n_samples={self.n_samples!r} and source_share={self.source_share!r}, which "

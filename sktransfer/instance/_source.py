@@ -1,18 +1,31 @@
 """What every estimator of the family does with its target rows and its source."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from sktransfer.domain import SourceDomain, as_rows, check_domains
-from sktransfer.instance._base import BaseWeighting
+from sktransfer.domain import SourceDomain, as_rows, check_domains, stack_labels, stack_rows
+from sktransfer.instance._base import BaseWeighting, effective_sample_size
 from sktransfer.instance._domain_classifier import DomainClassifierWeighting
+from sktransfer.instance._dropped_source import DroppedSource
 from sktransfer.utils._validation import check_labels, check_number
 
-__all__ = ["check_rows", "check_share", "check_source", "check_target", "weigh_source"]
+__all__ = [
+    "WeightedSource",
+    "check_rows",
+    "check_share",
+    "check_source",
+    "check_target",
+    "describe_sources",
+    "share_mass",
+    "stack_sources",
+    "weigh_source",
+    "weigh_sources",
+]
 
 
 def check_rows(estimator, X, *, reset):
@@ -51,7 +64,13 @@ def check_target(estimator, X, y):
 
 
 def check_source(source, *, stacklevel):
-    """Check the parameter ``source``; warn where it is None."""
+    """Check the parameter ``source`` and return its sources; warn where it is None.
+
+    Returns
+    -------
+    sources : tuple of SourceDomain
+        Empty without a source.
+    """
     if source is None:
         warnings.warn(
             "Got source=None, so there is nothing to transfer, and only the target is used; pass "
@@ -59,12 +78,31 @@ def check_source(source, *, stacklevel):
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-    elif not isinstance(source, SourceDomain):
-        raise TypeError(
-            f"Got source of type {type(source).__name__}, but expected a SourceDomain; write "
-            "source=SourceDomain(X_source, y_source)."
+        return ()
+    sources = tuple(source) if isinstance(source, list | tuple) else (source,)
+    if not sources:
+        raise ValueError(
+            "Got source=[], but expected at least one SourceDomain; pass source=None to use the "
+            "target alone."
         )
-    elif source.y is None:
+    for each in sources:
+        _check_one_source(each)
+    return sources
+
+
+def _check_one_source(source):
+    if isinstance(source, DroppedSource):
+        raise ValueError(
+            f"Got source={source!r}: the source rows were left out when this estimator was saved "
+            "(drop_source=True), so it predicts and cannot be fitted; pass them again with "
+            "set_params(source=SourceDomain(X_source, y_source))."
+        )
+    if not isinstance(source, SourceDomain):
+        raise TypeError(
+            f"Got source of type {type(source).__name__}, but expected a SourceDomain, or a list "
+            "of these; write source=SourceDomain(X_source, y_source)."
+        )
+    if source.y is None:
         raise ValueError(
             f"Got source={source!r}, but expected a source with labels; write "
             "source=SourceDomain(X_source, y_source)."
@@ -81,7 +119,21 @@ def check_share(source_share):
         )
 
 
-def weigh_source(source, X_target, weighting, random_state):
+class WeightedSource(NamedTuple):
+    """Rows of a source, how much each counts, and who said so."""
+
+    X: object
+    y: np.ndarray
+    weights: np.ndarray  # with a mean of 1
+    weighting: object
+
+    @property
+    def effective_sample_size(self):
+        """As many rows of equal weight would vary as little."""
+        return effective_sample_size(self.weights)
+
+
+def weigh_source(source, X_target, weighting, random_state, y_target=None):
     """Weight the source rows for a target.
 
     Returns
@@ -103,7 +155,7 @@ def weigh_source(source, X_target, weighting, random_state):
         )
     else:
         weighting = clone(weighting)
-    weights = weighting.compute_weights(source.X, X_target)
+    weights = weighting.compute_weights(source.X, X_target, y_source=source.y, y_target=y_target)
     if source.sample_weight is not None:
         weights = weights * source.sample_weight
         if not weights.any():
@@ -112,3 +164,50 @@ def weigh_source(source, X_target, weighting, random_state):
                 "target, but expected at least one row that counts in both."
             )
     return weighting, weights / np.mean(weights)
+
+
+def weigh_sources(sources, X_target, weighting, random_state, y_target=None):
+    """Weight each source to the target on its own; return a tuple of WeightedSource."""
+    weighted = []
+    for source in sources:
+        used, weights = weigh_source(source, X_target, weighting, random_state, y_target)
+        weighted.append(WeightedSource(source.X, source.y, weights, used))
+    return tuple(weighted)
+
+
+def describe_sources(estimator, weighted):
+    """Set what estimators tell of their weighted sources, in lists where ``source`` is one."""
+    values = {
+        "weighting_": [source.weighting for source in weighted],
+        "source_weights_": [source.weights for source in weighted],
+        "effective_sample_size_": [source.effective_sample_size for source in weighted],
+    }
+    nothing = {"weighting_": None, "source_weights_": np.zeros(0), "effective_sample_size_": 0.0}
+    for name, of_sources in values.items():
+        if not isinstance(estimator.source, list | tuple):
+            of_sources = of_sources[0] if of_sources else nothing[name]
+        setattr(estimator, name, of_sources)
+
+
+def share_mass(mass, sources):
+    """Return the weights of all rows of weighted sources, which sum to ``mass``.
+
+    Each source has a share in proportion to its effective sample size: one whose weight lies on
+    few rows counts as these few.
+    """
+    sizes = np.array([source.effective_sample_size for source in sources])
+    shares = mass * sizes / sizes.sum()
+    return np.concatenate(
+        [
+            source.weights * (share / len(source.weights))
+            for source, share in zip(sources, shares, strict=True)
+        ]
+    )
+
+
+def stack_sources(sources):
+    """Return the rows and the labels of sources, one below the other."""
+    X, y = sources[0].X, sources[0].y
+    for source in sources[1:]:
+        X, y = stack_rows(X, source.X), stack_labels(y, source.y)
+    return X, y

@@ -2,7 +2,6 @@
 
 import dataclasses
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,16 +30,6 @@ _LEAST_LOSS = 1e-3
 # The prior on the weights is worth so many rows; from so many rows on, fine-tuned candidates have
 # more than half of their share of it.
 _PRIOR_ROWS, _TRUSTED_FROM = 5.0, 20.0
-
-
-class Gain(NamedTuple):
-    """By how much a held-out loss is lower with transfer than without, in the mean over rows."""
-
-    mean: float
-    standard_error: float
-
-    def __str__(self):
-        return f"{self.mean:+.3f} ± {self.standard_error:.3f}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +164,7 @@ def _weigh(outputs, weights, temperatures, held_out, rows, settings, folds):
         "no_transfer": outputs["no_transfer"],
         "random_backbone": _predict_with_random_backbone(held_out, rows, settings, folds),
     }
-    gains = {name: Gain(*held_out.compare(with_transfer, o)) for name, o in controls.items()}
+    gains = {name: held_out.compare(with_transfer, o) for name, o in controls.items()}
     oof_loss = {name: held_out.mean_loss(o) for name, o in (outputs | controls).items()}
     oof_loss["average"] = held_out.mean_loss(average)
     used = {name: temperatures[name] for name in weights}

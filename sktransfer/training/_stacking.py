@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 
 from sktransfer.training._members import average_outputs
+from sktransfer.utils._gain import compare_losses
 
 # How far a temperature is drawn to one: as much as this many rows.
 _TEMPERATURE_ROWS = 15.0
@@ -39,10 +40,8 @@ class HeldOut:
 
     def compare(self, outputs, others):
         """Return by how much the loss of the first is lower, and the standard error of that."""
-        gains = (self.losses(others) - self.losses(outputs)) * self.sample_weight
-        n = len(gains)
-        error = float(gains.std(correction=1)) / math.sqrt(n) if n > 1 else math.inf
-        return float(gains.mean()), error
+        losses = self.losses(outputs), self.losses(others), self.sample_weight
+        return compare_losses(*(values.numpy() for values in losses))
 
 
 def fit_temperature(outputs, held_out):

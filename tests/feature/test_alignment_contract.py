@@ -333,3 +333,19 @@ def test_bad_parameters(alignment, value):
     for name in set(alignment.get_params()) & {"regularization", "class_regularization"}:
         with pytest.raises((TypeError, ValueError), match=f"Got {name}={value!r}"):
             clone(alignment).set_params(**{name: value}).fit(np.eye(3))
+
+
+@each_alignment
+def test_without_source_rows(alignment, domains):
+    X_source, y_source, X_target, _ = domains
+    fitted = fit(alignment, X_source, X_target, y_source)
+    lighter = fitted.without_source()
+    np.testing.assert_array_equal(lighter.transform(X_target), fitted.transform(X_target))
+    np.testing.assert_array_equal(lighter.get_feature_names_out(), fitted.get_feature_names_out())
+    assert lighter.source is None and lighter.source_.shape[0] == 0
+    for rows in ((), (X_source,)):
+        with pytest.raises(ValueError, match="without source rows, which maps target rows only"):
+            lighter.transform_source(*rows)
+    assert fitted.transform_source().shape[0] == 90
+    refitted = lighter.set_params(source=SourceDomain(X_source, y_source)).fit(X_target)
+    np.testing.assert_array_equal(refitted.transform_source(), fitted.transform_source())

@@ -46,36 +46,39 @@ class RecordingClassifier(ClassifierMixin, BaseEstimator):
 
 
 def make_classifier(estimator=None, **parameters):
-    return InstanceTransferClassifier(
-        estimator, **{"source": SOURCE, "weighting": EqualWeighting(), **parameters}
-    )
+    """Without the guard, which has its own tests."""
+    defaults = {"source": SOURCE, "weighting": EqualWeighting(), "fallback": None}
+    return InstanceTransferClassifier(estimator, **{**defaults, **parameters})
 
 
-@pytest.mark.parametrize("source_share", [0.2, 0.5, 0.9])
-def test_rows_and_weights_that_reach_the_estimator(source_share):
+@pytest.mark.parametrize("target_weight", [0.1, 0.5, 0.8])
+def test_rows_and_weights_that_reach_the_estimator(target_weight):
     weight = np.arange(1.0, 41.0)
-    fitted = make_classifier(RecordingClassifier(), source_share=source_share)
-    for target_weight in (None, weight):
-        seen = fitted.fit(X, y, sample_weight=target_weight).estimator_
+    fitted = make_classifier(RecordingClassifier(), target_weight=target_weight)
+    for row_weight in (None, weight):
+        seen = fitted.fit(X, y, sample_weight=row_weight).estimator_
         np.testing.assert_array_equal(seen.X_, np.concatenate([X, SOURCE.X]))
         np.testing.assert_array_equal(seen.y_, np.concatenate([y, SOURCE.y]))
-        expected = np.ones(40) if target_weight is None else weight
+        expected = np.ones(40) if row_weight is None else weight
         np.testing.assert_array_equal(seen.sample_weight_[:40], expected)
         total = seen.sample_weight_.sum()
-        assert seen.sample_weight_[40:].sum() / total == pytest.approx(source_share)
+        assert seen.sample_weight_[:40].sum() / total == pytest.approx(target_weight)
+        assert fitted.target_weight_ == target_weight
+        assert fitted.strategy_ == "weighted" and fitted.weights_ == {"weighted": 1.0}
 
 
-@pytest.mark.parametrize(("n_target", "share"), [(8, 0.5), (20, 0.5), (40, 1 / 3)])
-def test_automatic_share_falls_with_the_number_of_target_rows(n_target, share):
+@pytest.mark.parametrize(("n_target", "share"), [(8, 0.5), (20, 0.5), (40, 2 / 3)])
+def test_automatic_weight_grows_with_the_number_of_target_rows(n_target, share):
     fitted = make_classifier(RecordingClassifier()).fit(X[:n_target], y[:n_target])
-    assert fitted.source_share_ == pytest.approx(share)
+    assert fitted.target_weight_ == pytest.approx(share)
     weights = fitted.estimator_.sample_weight_
-    assert weights[n_target:].sum() / weights.sum() == pytest.approx(share)
+    assert weights[:n_target].sum() / weights.sum() == pytest.approx(share)
 
 
-def test_share_of_zero_is_the_target_alone():
+def test_target_weight_of_one_is_the_target_alone():
     alone = LogisticRegression(max_iter=1000).fit(X, y)
-    fitted = make_classifier(source_share=0).fit(X, y)
+    fitted = make_classifier(target_weight=1).fit(X, y)
+    assert fitted.strategy_ == "target_only" and fitted.source_weights_.shape == (0,)
     np.testing.assert_array_equal(fitted.predict_proba(X), alone.predict_proba(X))
 
 
@@ -93,7 +96,7 @@ def test_default_weighting_helps_under_covariate_shift():
         train = make_covariate_shift(400, 25, 4, shift=1.5, random_state=seed)
         test = make_covariate_shift(1, 1000, 4, shift=1.5, random_state=100 + seed)
         source = SourceDomain(train.X_source, train.y_source)
-        transfer = InstanceTransferClassifier(source=source, random_state=0)
+        transfer = InstanceTransferClassifier(source=source, fallback=None, random_state=0)
         alone = LogisticRegression().fit(train.X_target, train.y_target)
         transfer.fit(train.X_target, train.y_target)
         assert transfer.weighting_.domain_auc_ > 0.5
@@ -107,7 +110,7 @@ def test_default_weighting_helps_under_covariate_shift():
 def test_each_fold_has_all_of_the_source_and_scores_the_target(n_source):
     source = SourceDomain(SOURCE.X[:n_source], SOURCE.y[:n_source])
     classifier = make_classifier(RecordingClassifier(), source=source)
-    search = GridSearchCV(classifier, {"source_share": [0.5]}, cv=5).fit(X, y)
+    search = GridSearchCV(classifier, {"target_weight": [0.5]}, cv=5).fit(X, y)
     assert len(search.best_estimator_.estimator_.X_) == 40 + n_source
     for train, test in StratifiedKFold(5).split(X, y):
         fold = clone(classifier).fit(X[train], y[train])
@@ -139,7 +142,7 @@ def test_string_labels():
 
 def test_pipelines_pass_the_weights_to_each_step_that_takes_them():
     steps = StandardScaler(), MinMaxScaler(), LogisticRegression()
-    fitted = make_classifier(make_pipeline(*steps), source_share=0.3).fit(X, y)
+    fitted = make_classifier(make_pipeline(*steps), target_weight=0.7).fit(X, y)
     X_both, y_both = np.concatenate([X, SOURCE.X]), np.concatenate([y, SOURCE.y])
     weights = np.append(np.ones(40), np.full(200, 40 * 0.3 / 0.7 / 200))
     by_hand = make_pipeline(*steps).fit(
@@ -150,9 +153,9 @@ def test_pipelines_pass_the_weights_to_each_step_that_takes_them():
     )
     np.testing.assert_allclose(fitted.predict_proba(X), by_hand.predict_proba(X))
     with config_context(enable_metadata_routing=True):
-        routed = make_classifier(make_pipeline(*steps), source_share=0.3).fit(X, y)
+        routed = make_classifier(make_pipeline(*steps), target_weight=0.7).fit(X, y)
     np.testing.assert_allclose(routed.predict_proba(X), by_hand.predict_proba(X))
-    nested = make_classifier(make_pipeline(steps[0], make_pipeline(*steps[1:])), source_share=0.3)
+    nested = make_classifier(make_pipeline(steps[0], make_pipeline(*steps[1:])), target_weight=0.7)
     np.testing.assert_allclose(nested.fit(X, y).predict_proba(X), by_hand.predict_proba(X))
 
 
@@ -202,7 +205,7 @@ def test_bad_sample_weight(weight):
 
 
 def test_nested_parameters_in_a_parallel_search():
-    grid = {"estimator__C": [0.1, 1.0], "source_share": [0.1, 0.5], "weighting__flatten": [0.5]}
+    grid = {"estimator__C": [0.1, 1.0], "target_weight": [0.5, 0.9], "weighting__flatten": [0.5]}
     classifier = make_classifier(LogisticRegression())
     search = GridSearchCV(classifier, grid, cv=3, n_jobs=2, scoring="roc_auc").fit(X, y)
     assert search.best_score_ > 0.5
@@ -248,7 +251,7 @@ def test_missing_values_where_the_estimator_takes_them():
     X_missing = np.where(X > 1.5, np.nan, X)
     source = SourceDomain(np.where(SOURCE.X > 1.5, np.nan, SOURCE.X), SOURCE.y)
     estimator = HistGradientBoostingClassifier(max_iter=5)
-    fitted = InstanceTransferClassifier(estimator, source=source, random_state=0)
+    fitted = InstanceTransferClassifier(estimator, source=source, fallback=None, random_state=0)
     assert fitted.fit(X_missing, y).score(X_missing, y) > 0.5
     with pytest.raises(ValueError, match="NaN"):
         make_classifier(source=source).fit(X_missing, y)
@@ -257,7 +260,7 @@ def test_missing_values_where_the_estimator_takes_them():
 def test_images_reach_the_estimator_as_images():
     source = SourceDomain(SOURCE.X.reshape(-1, 1, 2, 1), SOURCE.y)
     images = X.reshape(-1, 1, 2, 1)
-    fitted = InstanceTransferClassifier(RecordingClassifier(), source=source).fit(images, y)
+    fitted = make_classifier(RecordingClassifier(), source=source).fit(images, y)
     assert fitted.estimator_.X_.shape == (240, 1, 2, 1)
     assert fitted.input_shape_ == (1, 2, 1)
     with pytest.raises(ValueError, match=r"rows of shape \(1, 4, 1\), but expected \(1, 2, 1\)"):
@@ -283,12 +286,17 @@ def test_nothing_passed_is_changed():
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"source": (SOURCE.X, SOURCE.y)}, TypeError, "Got source of type tuple"),
+        ({"source": (SOURCE.X, SOURCE.y)}, TypeError, "Got source of type ndarray"),
         ({"source": SourceDomain(SOURCE.X)}, ValueError, "expected a source with labels"),
         ({"source": SourceDomain(SOURCE.X, SOURCE.X[:, 0])}, ValueError, "continuous"),
         ({"source": SourceDomain(SOURCE.X[:, [0, 1, 1]], SOURCE.y)}, ValueError, "3 columns"),
-        ({"source_share": 1.0}, ValueError, "Got source_share=1"),
-        ({"source_share": "half"}, TypeError, "Got source_share='half'"),
+        ({"source": []}, ValueError, "at least one SourceDomain"),
+        ({"target_weight": 0.0}, ValueError, "Got target_weight=0"),
+        ({"target_weight": 1.5}, ValueError, "Got target_weight=1.5"),
+        ({"target_weight": "half"}, TypeError, "Got target_weight='half'"),
+        ({"fallback": "pooled"}, ValueError, "Got fallback='pooled'"),
+        ({"drop_source": 1.5}, ValueError, "Got drop_source=1.5"),
+        ({"alignment": StandardScaler()}, TypeError, "expected an alignment, such as Corr"),
         ({"estimator": Ridge()}, TypeError, "Got estimator of type Ridge.*a classifier"),
         ({"estimator": "lr"}, TypeError, "Got estimator='lr'"),
         ({"estimator": LogisticRegression}, TypeError, "Got estimator=<class"),
@@ -304,7 +312,7 @@ def test_target_rows_of_weight_zero_might_as_well_be_left_out():
     domains = make_covariate_shift(80, 40, random_state=0)
     source = SourceDomain(domains.X_source, domains.y_source)
     weight = (np.arange(40) < 30).astype(float)
-    classifier = InstanceTransferClassifier(source=source, random_state=0)
+    classifier = InstanceTransferClassifier(source=source, fallback=None, random_state=0)
     X, y = domains.X_target, domains.y_target
     weighted = clone(classifier).fit(X, y, sample_weight=weight).predict_proba(X)
     left_out = clone(classifier).fit(X[:30], y[:30]).predict_proba(X)

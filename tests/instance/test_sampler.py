@@ -213,3 +213,54 @@ def test_it_is_no_transformer_and_pickles():
 def test_checks_of_imbalanced_learn(check):
     checks = pytest.importorskip("imblearn.utils.estimator_checks")
     getattr(checks, check)("InstanceWeightingSampler", InstanceWeightingSampler())
+
+
+def test_weights_in_place_of_a_draw():
+    row_weight = np.arange(1.0, 41.0)
+    sampler = make_sampler(source_share=0.6)
+    X_both, y_both, weight = sampler.fit_weights(X, y, sample_weight=row_weight)
+    np.testing.assert_array_equal(X_both, np.concatenate([X, SOURCE.X]))
+    np.testing.assert_array_equal(y_both, np.concatenate([y, SOURCE.y]))
+    np.testing.assert_array_equal(weight[:40], row_weight)
+    assert weight[40:].sum() / weight.sum() == pytest.approx(0.6)
+    np.testing.assert_allclose(weight[40:] / weight[40:].mean(), sampler.source_weights_)
+    assert make_sampler(n_samples=7).fit_weights(X, y)[2][40:].sum() == pytest.approx(7)
+    assert make_sampler(source_share=0.0).fit_weights(X, y)[2].sum() == 40
+
+
+def test_weights_are_those_of_the_draws_in_the_mean():
+    source = SourceDomain(SOURCE.X[:30], SOURCE.y[:30])
+    expected = make_sampler(source).fit_weights(X, y)[2][40:]
+    counts = np.zeros(30)
+    for seed in range(300):
+        sampler = make_sampler(source, random_state=seed)
+        sampler.fit_resample(X, y)
+        counts += np.bincount(sampler.source_indices_, minlength=30) / 300
+    np.testing.assert_allclose(counts, expected, atol=0.15)
+
+
+def test_weights_without_a_source_and_in_frames():
+    with pytest.warns(UserWarning, match="Got source=None"):
+        X_both, y_both, weight = InstanceWeightingSampler().fit_weights(X, y)
+    assert len(X_both) == len(y_both) == weight.sum() == 40
+    source = SourceDomain(pd.DataFrame(SOURCE.X, columns=["a", "b"]), SOURCE.y)
+    frame, labels = pd.DataFrame(X, columns=["a", "b"]), pd.Series(y, name="sick")
+    X_both, y_both, _ = InstanceWeightingSampler(source).fit_weights(frame, labels)
+    assert list(X_both.columns) == ["a", "b"] and y_both.name == "sick"
+
+
+def test_several_sources():
+    sources = [SourceDomain(SOURCE.X[:150], SOURCE.y[:150]), SourceDomain(X + 9, y)]
+    sampler = make_sampler(sources, n_samples=60)
+    X_both, y_both = sampler.fit_resample(X, y)
+    assert len(X_both) == 100
+    stacked = np.concatenate([sources[0].X, sources[1].X])
+    np.testing.assert_array_equal(X_both[40:], stacked[sampler.source_indices_])
+    labels = np.concatenate([sources[0].y, sources[1].y])
+    np.testing.assert_array_equal(y_both[40:], labels[sampler.source_indices_])
+    sizes = np.array(sampler.effective_sample_size_)
+    assert [len(weights) for weights in sampler.source_weights_] == [150, 40]
+    drawn = np.bincount(sampler.source_indices_ >= 150)
+    np.testing.assert_allclose(drawn, 60 * sizes / sizes.sum(), atol=2.5)
+    weight = sampler.fit_weights(X, y)[2]
+    assert weight[190:].sum() / weight[40:].sum() == pytest.approx(sizes[1] / sizes.sum())

@@ -8,7 +8,7 @@ from torch import nn
 from sktransfer import Backbone, NegativeTransferWarning
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.training._candidates import PixelAverage
-from sktransfer.training._guard import Gain, Guarded, compute_prior
+from sktransfer.training._guard import Guarded, compute_prior
 from sktransfer.training._net import TrainingOptions
 from sktransfer.training._objectives import Multiclass, Multilabel, Regression
 from sktransfer.training._strategies import LabelledRows, Settings
@@ -130,7 +130,3 @@ def test_pixels_are_averaged_to_about_a_thousand_values():
     assert average(torch.ones(2, 3, 160, 160)).shape == (2, 3 * 18 * 18)
     assert average(torch.ones(2, 1, 8, 8)).shape == (2, 64)
     assert average(torch.ones(2, 5)).shape == (2, 5)
-
-
-def test_a_gain_reads_well():
-    assert str(Gain(0.1234, 0.05)) == "+0.123 ± 0.050"
