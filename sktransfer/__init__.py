@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         KernelMeanMatching,
         LabelShiftWeighting,
         NearestNeighborWeighting,
+        TrAdaBoostClassifier,
+        TrAdaBoostRegressor,
     )
     from sktransfer.parameter import ParameterTransferClassifier, ParameterTransferRegressor
 
@@ -62,6 +64,8 @@ __all__ = [
     "RowCacheWarning",
     "SourceDomain",
     "SubspaceAlignment",
+    "TrAdaBoostClassifier",
+    "TrAdaBoostRegressor",
     "TransferComponentAnalysis",
     "load_backbone",
 ]
@@ -92,6 +96,8 @@ _MODULE_OF = {
     "RowCacheWarning": "exceptions",
     "SourceDomain": "domain",
     "SubspaceAlignment": "feature",
+    "TrAdaBoostClassifier": "instance",
+    "TrAdaBoostRegressor": "instance",
     "TransferComponentAnalysis": "feature",
     "ULSIF": "instance",
     "load_backbone": "backbones",

@@ -4,6 +4,7 @@ And with other parameters where these make fit do something else.
 """
 
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sktransfer import (
@@ -17,6 +18,8 @@ from sktransfer import (
     ParameterTransferClassifier,
     ParameterTransferRegressor,
     SubspaceAlignment,
+    TrAdaBoostClassifier,
+    TrAdaBoostRegressor,
     TransferComponentAnalysis,
 )
 
@@ -32,6 +35,9 @@ ESTIMATORS = [
     ParameterTransferClassifier(),
     ParameterTransferRegressor(),
     SubspaceAlignment(),
+    TrAdaBoostClassifier(),
+    TrAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), voting="hard"),
+    TrAdaBoostRegressor(),
     TransferComponentAnalysis(),
 ]
 

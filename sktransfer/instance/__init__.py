@@ -11,6 +11,8 @@ from sktransfer.instance._label_shift import LabelShiftWeighting
 from sktransfer.instance._nearest_neighbor import NearestNeighborWeighting
 from sktransfer.instance._regressor import InstanceTransferRegressor
 from sktransfer.instance._sampler import InstanceWeightingSampler
+from sktransfer.instance._tradaboost_classifier import TrAdaBoostClassifier
+from sktransfer.instance._tradaboost_regressor import TrAdaBoostRegressor
 from sktransfer.instance._ulsif import ULSIF
 
 __all__ = [
@@ -26,4 +28,6 @@ __all__ = [
     "KernelMeanMatching",
     "LabelShiftWeighting",
     "NearestNeighborWeighting",
+    "TrAdaBoostClassifier",
+    "TrAdaBoostRegressor",
 ]

@@ -1,7 +1,5 @@
 """What the classifier and the regressor with source rows share."""
 
-import math
-
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state, get_tags
@@ -25,11 +23,11 @@ from sktransfer.instance._source import (
     check_target,
     describe_sources,
     stack_sources,
+    threads_for,
     weigh_sources,
 )
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._state import restored_on_error
-from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_number, check_option
 
 __all__ = ["BaseInstanceTransfer"]
@@ -129,9 +127,7 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         target = self._check_weights(X, y, sample_weight, keep_all=not sources)
         self._check_all_labels(target.y, sources)
         self._forget_last_fit(sources)
-        # Fits to few rows are slower with BLAS threads; ``n_jobs`` is for those who want more.
-        n_values = sum(math.prod(rows.shape) for rows in [X, *(s.X for s in sources)])
-        with few_threads(n_values):
+        with threads_for(X, sources):
             self._fit_candidates(estimator, sources, target)
         return self
 

@@ -229,5 +229,5 @@ def _warn_if_transfer_loses(held_out, evidence):
         f"fitted to the target alone has weight {share:.2f} in the predictions; use it alone, or "
         "another source.",
         NegativeTransferWarning,
-        stacklevel=6,
+        stacklevel=7,
     )

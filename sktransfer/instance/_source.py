@@ -1,5 +1,6 @@
 """What every estimator of the family does with its target rows and its source."""
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from sktransfer.domain import SourceDomain, as_rows, check_domains, stack_labels
 from sktransfer.instance._base import BaseWeighting, effective_sample_size
 from sktransfer.instance._domain_classifier import DomainClassifierWeighting
 from sktransfer.instance._dropped_source import DroppedSource
+from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_labels, check_number
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "describe_sources",
     "share_mass",
     "stack_sources",
+    "threads_for",
     "weigh_source",
     "weigh_sources",
 ]
@@ -211,3 +214,8 @@ def stack_sources(sources):
     for source in sources[1:]:
         X, y = stack_rows(X, source.X), stack_labels(y, source.y)
     return X, y
+
+
+def threads_for(X_target, sources):
+    """Return a context for fits to these rows: few values are fastest with one thread."""
+    return few_threads(sum(math.prod(X.shape) for X in (X_target, *(s.X for s in sources))))
