@@ -99,13 +99,15 @@ def parse_options():
     add("--data", type=Path, default=PROJECT.parent / "shared/data", help="folder with the data")
     add("--threads", type=int, default=1)
     add("--quick", action="store_true", help="digits only, in fewer rounds")
+    add("--parts", type=int, nargs="+", default=[1, 2, 3, 4], help="of the four comparisons")
     return parser.parse_args()
 
 
 def run(options, rounds):
     tasks = list(load_tasks(options))
     print(COLUMNS.format("", "sktransfer", "other", "ratio", "target", ""))
-    for part in (compare_steps, compare_last_block, compare_grid, compare_auto):
+    parts = (compare_steps, compare_last_block, compare_grid, compare_auto)
+    for part in (parts[i - 1] for i in options.parts):
         print(f"\n{part.__doc__}")
         for task in tasks:
             part(task, rounds)
