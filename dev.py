@@ -35,7 +35,7 @@ DEMO = ROOT / "examples" / "plot_three_kinds_of_transfer.py"
 PICTURES = ROOT / "docs" / "images"
 OLDEST_PYTHON = (3, 11)
 # Hours; run only by name.
-LONG_BENCHMARKS = {"fine_tuning_quality"}
+LONG_BENCHMARKS = {"fine_tuning_quality", "instance_cost", "instance_quality", "weight_quality"}
 
 
 def main(arguments):

@@ -229,4 +229,4 @@ def _prepare(X_source, X_target, X_test):
         sparse_threshold=0,
     )
     prepare.fit(pd.concat(frames[:2], ignore_index=True))
-    return [prepare.transform(frame) for frame in frames]
+    return [prepare.transform(frame).astype(np.float64) for frame in frames]

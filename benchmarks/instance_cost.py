@@ -65,7 +65,7 @@ def main():
             else:
                 seconds[n] = cell["seconds"]
                 print(
-                    f"{cell['seconds']:>12.3f} s{cell['megabytes']:>5,.0f} MB", end="", flush=True
+                    f"{cell['seconds']:>10.3f} s{cell['megabytes']:>7,.0f} MB", end="", flush=True
                 )
         print(" " * 22 * (len(shown) - len(mine)) + f"{find_growth(seconds):>8}", flush=True)
         seconds_of[name, library, setting] = seconds

@@ -151,7 +151,7 @@ print("ROC AUC in three folds:", scores.round(2))
 # draws of these. "Weighted" is transfer whatever comes of it; "guarded" is the default.
 
 N_PATIENTS = (20, 80, 160)
-DRAWS = 4
+DRAWS = 2
 OFFERS = {CENTRE: [CENTRE], CLINIC: [CLINIC], "both": [CENTRE, CLINIC]}
 METHODS = ("target only", "pooled", "weighted", "guarded")
 
