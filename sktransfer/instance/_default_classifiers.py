@@ -12,6 +12,18 @@ MAX_CATEGORIES = 255  # of HistGradientBoostingClassifier
 MAX_COLUMNS_FOR_PRODUCTS = 20
 
 
+class ColumnTolerantBoosting(HistGradientBoostingClassifier):
+    """Gradient boosting that ignores columns without any value, where scikit-learn's fails.
+
+    A rarely measured column may be empty in one fold only, so it cannot be dropped beforehand.
+    """
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit with empty columns as constants, on which no tree splits."""
+        X = np.where(np.isnan(X).all(axis=0), 0.0, X)
+        return super().fit(X, y, sample_weight)
+
+
 def list_classifiers(matrix, is_category, random_state):
     """Return the candidates that suit the columns, the simplest first.
 
@@ -29,7 +41,7 @@ def list_classifiers(matrix, is_category, random_state):
     n_values = np.array([np.unique(c[~np.isnan(c)]).size for c in matrix.T[is_category]])
     categorical = is_category.copy()
     categorical[is_category] = n_values <= MAX_CATEGORIES
-    boosting = HistGradientBoostingClassifier(
+    boosting = ColumnTolerantBoosting(
         max_iter=60,
         max_leaf_nodes=8,
         min_samples_leaf=10,

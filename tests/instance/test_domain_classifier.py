@@ -23,6 +23,20 @@ def normalized_error(weights, log_ratio):
     return np.mean((weights - ratio) ** 2) / np.mean(ratio**2)
 
 
+@pytest.mark.parametrize("n_values", [0, 1])
+@pytest.mark.parametrize("value", [1.0, "b"])
+def test_columns_that_are_empty_in_some_fold(value, n_values):
+    domains = make_covariate_shift(200, 60, kind="mean", random_state=0)
+    source, target = (
+        pd.DataFrame(rows, columns=["a", "b"]) for rows in (domains.X_source, domains.X_target)
+    )
+    dtype = float if value == 1.0 else object
+    rare = pd.Series([value] * n_values + [None] * (200 - n_values), dtype=dtype)
+    source["rare"], target["rare"] = rare, pd.Series([None] * 60, dtype=dtype)
+    weights = DomainClassifierWeighting(random_state=0).compute_weights(source, target)
+    assert np.corrcoef(np.log(weights), domains.log_ratio)[0, 1] > 0.4  # the other columns tell
+
+
 @pytest.mark.parametrize(
     ("kind", "n_features", "most"),
     [("mean", 2, 0.1), ("mean", 10, 0.15), ("variance", 2, 0.05), ("correlation", 2, 0.12)],
