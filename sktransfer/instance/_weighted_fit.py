@@ -4,6 +4,8 @@ from inspect import Parameter, signature
 
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import LinearRegression
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
@@ -46,6 +48,8 @@ def _weight_keywords(estimator):
         if not _step_keywords(steps[-1][1]):
             return []
         return [f"{name}__{word}" for name, step in steps for word in _step_keywords(step)]
+    if isinstance(estimator, TransformedTargetRegressor):
+        return _weight_keywords(estimator.regressor or LinearRegression())
     inner = getattr(estimator, "estimator", None)
     if inner is not None and _takes_any_keyword(estimator.fit):  # such as GridSearchCV
         return _weight_keywords(inner)
@@ -65,13 +69,25 @@ def _step_keywords(step):
 
 
 def _request_weights(estimator):
-    """Have each part that takes weights ask for them, unless the user has decided."""
+    """Have each part that takes weights ask for them, unless the user has decided.
+
+    A search inside hands what it routes to ``score`` as well, which must say what it does with it.
+    """
     for part in [estimator, *estimator.get_params(deep=True).values()]:
-        takes_weights = hasattr(part, "set_fit_request") and has_fit_parameter(
-            part, "sample_weight"
-        )
-        if takes_weights and get_routing_for_object(part).fit.requests["sample_weight"] is None:
+        if hasattr(part, "set_fit_request") and _is_undecided(part, "fit"):
             part.set_fit_request(sample_weight=True)
+        if hasattr(part, "set_score_request") and _is_undecided(part, "score"):
+            part.set_score_request(sample_weight=True)
+
+
+def _is_undecided(part, method):
+    """Whether a method takes weights, and the user has not said if it is to get them."""
+    routing = get_routing_for_object(part)
+    own = getattr(routing, "_self_request", routing)  # what a router asks for itself
+    if own is None:
+        return False
+    requests = getattr(own, method).requests
+    return "sample_weight" in requests and requests["sample_weight"] is None
 
 
 def _routes_weights(estimator):

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifierCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -196,6 +197,28 @@ def test_meta_estimators_that_route_weights():
         make_classifier(voting).fit(X, y)
     with config_context(enable_metadata_routing=True):
         assert make_classifier(voting).fit(X, y).score(X, y) > 0.5
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RidgeClassifierCV(),
+        CalibratedClassifierCV(LogisticRegression(), cv=3),
+        GridSearchCV(LogisticRegression(), {"C": [0.1]}, cv=3),
+        GridSearchCV(
+            make_pipeline(StandardScaler(), LogisticRegression()),
+            {"logisticregression__C": [0.1]},
+            cv=3,
+            error_score="raise",
+        ),
+    ],
+    ids=["router that takes weights", "calibration", "search", "search over a pipeline"],
+)
+def test_estimators_that_take_weights_and_route_them(estimator):
+    off = make_classifier(estimator).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        on = make_classifier(estimator).fit(X, y)
+    np.testing.assert_array_equal(on.predict(X), off.predict(X))
 
 
 @pytest.mark.parametrize("weight", [-np.ones(40), np.full(40, np.nan), np.ones(3)])
