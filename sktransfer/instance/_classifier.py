@@ -11,7 +11,7 @@ from sktransfer.domain import stack_labels
 from sktransfer.instance._average import AveragedClassifier
 from sktransfer.instance._estimators_base import BaseInstanceTransfer
 from sktransfer.instance._held_out import Classes, Probabilities
-from sktransfer.instance._source import stack_sources
+from sktransfer.instance._source import stack_source_labels
 
 __all__ = ["InstanceTransferClassifier"]
 
@@ -236,7 +236,7 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
 
     @staticmethod
     def _make_kind(estimator, y, sources):
-        classes = np.unique(stack_labels(y, stack_sources(sources)[1]))
+        classes = np.unique(stack_labels(y, stack_source_labels(sources)))
         return (Probabilities if hasattr(estimator, "predict_proba") else Classes)(classes)
 
     @staticmethod

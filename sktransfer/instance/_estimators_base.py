@@ -22,7 +22,7 @@ from sktransfer.instance._source import (
     check_source,
     check_target,
     describe_sources,
-    stack_sources,
+    stack_source_labels,
     threads_for,
     weigh_sources,
 )
@@ -189,7 +189,7 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         if y is not None:
             self._check_labels(y)
         if sources:
-            y_source = stack_sources(sources)[1]
+            y_source = stack_source_labels(sources)
             y = y_source if y is None else stack_labels(y, y_source)
         if sources and self.target_weight == 1 and y is not None:
             return

@@ -12,6 +12,7 @@ from sktransfer.instance._source import (
     check_target,
     describe_sources,
     share_mass,
+    stack_source_labels,
     stack_sources,
     weigh_sources,
 )
@@ -220,7 +221,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         sources = check_source(self.source, stacklevel=4)
         random_state = check_random_state(self.random_state)
         if sources:
-            stack_labels(y_target, stack_sources(sources)[1])
+            stack_labels(y_target, stack_source_labels(sources))
         weighted = weigh_sources(sources, X_target, self.weighting, random_state, y_target)
         describe_sources(self, weighted)
         return X_target, y_target, weighted, random_state

@@ -24,6 +24,7 @@ __all__ = [
     "check_target",
     "describe_sources",
     "share_mass",
+    "stack_source_labels",
     "stack_sources",
     "threads_for",
     "weigh_source",
@@ -210,10 +211,18 @@ def share_mass(mass, sources):
 
 def stack_sources(sources):
     """Return the rows and the labels of sources, one below the other."""
-    X, y = sources[0].X, sources[0].y
+    X = sources[0].X
     for source in sources[1:]:
-        X, y = stack_rows(X, source.X), stack_labels(y, source.y)
-    return X, y
+        X = stack_rows(X, source.X)
+    return X, stack_source_labels(sources)
+
+
+def stack_source_labels(sources):
+    """Return the labels of sources, one below the other."""
+    y = sources[0].y
+    for source in sources[1:]:
+        y = stack_labels(y, source.y)
+    return y
 
 
 def threads_for(X_target, sources):

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -251,6 +252,28 @@ def test_metadata_routing(kind):
         outer.fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(on.predict(X), off.predict(X))
     np.testing.assert_allclose(outer.predict(X), off.predict(X))
+
+
+@pytest.mark.parametrize(
+    "inner", [None, Ridge(), make_pipeline(StandardScaler(), Ridge())], ids=str
+)
+def test_weights_reach_the_regressor_of_transformed_labels(inner):
+    y, _ = LABELS["regressor"]
+    estimator = TransformedTargetRegressor(inner)
+    fitted = make("regressor", estimator, target_weight=0.9).fit(X, y)
+    plain_inner = LinearRegression() if inner is None else inner
+    without = make("regressor", plain_inner, target_weight=0.9).fit(X, y)
+    np.testing.assert_allclose(fitted.predict(X), without.predict(X))
+    with pytest.raises(TypeError, match="sample_weight; use InstanceWeightingSampler"):
+        make("regressor", TransformedTargetRegressor(KNeighborsRegressor())).fit(X, y)
+
+
+@each_kind
+def test_sources_with_other_columns_than_the_target(kind):
+    y, y_source = LABELS[kind]
+    sources = [SourceDomain(X_SOURCE, y_source), SourceDomain(X_SOURCE[:, :2], y_source)]
+    with pytest.raises(ValueError, match="a source with 2 columns and a target with 3 columns"):
+        make(kind, source=sources).fit(X, y)
 
 
 @pytest.mark.parametrize("fallback", [None, "target_only"])
