@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from sktransfer.utils._immutable import Immutable
-from sktransfer.utils._validation import check_labels
+from sktransfer.utils._validation import LARGEST, check_labels
 
 __all__ = [
     "SourceDomain",
@@ -18,9 +18,6 @@ __all__ = [
     "stack_rows",
     "take_rows",
 ]
-
-
-LARGEST = 1e150
 
 
 class SourceDomain(Immutable):

@@ -53,6 +53,9 @@ def check_count(name, value, *, low=1):
         raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
 
 
+LARGEST = 1e150  # its square is a finite float64
+
+
 def is_missing(label):
     """Whether a value of a column or a label stands for a missing one: None, NaN, NaT or NA."""
     if label is None:
@@ -72,6 +75,11 @@ def check_labels(y):
         raise ValueError(
             f"Got y with {n_bad} missing or infinite labels, but expected a label for each row; "
             "remove those rows. (Input y contains NaN, None or infinity.)"
+        )
+    if y.dtype.kind == "f" and (largest := np.abs(y).max(initial=0)) > LARGEST:
+        raise ValueError(
+            f"Got y with values up to {largest:g}, but expected at most {LARGEST:g}, whose squares "
+            "are finite; scale the labels."
         )
     try:
         np.unique(y)

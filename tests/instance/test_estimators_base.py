@@ -292,6 +292,14 @@ def test_wrong_kinds():
         make("regressor", source=SourceDomain(X_SOURCE, np.where(y_source > 0, "a", "b"))).fit(X, y)
 
 
+def test_labels_whose_squares_overflow_are_refused():
+    y, y_source = LABELS["regressor"]
+    with pytest.raises(ValueError, match=r"Got y with values up to .*e\+199, .* scale the labels"):
+        make("regressor").fit(X, np.full(len(y), 1e199))
+    with pytest.raises(ValueError, match="scale the labels"):
+        SourceDomain(X_SOURCE, y_source * 1e200)
+
+
 @each_kind
 def test_no_source(kind):
     y, _ = LABELS[kind]
