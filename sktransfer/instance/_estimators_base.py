@@ -26,6 +26,7 @@ from sktransfer.instance._source import (
     threads_for,
     weigh_sources,
 )
+from sktransfer.instance._weighted_fit import check_takes_weights
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._validation import check_number, check_option
@@ -133,6 +134,7 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
 
     def _fit_candidates(self, estimator, sources, target):
         if target.y is None:
+            check_takes_weights(estimator)
             self.target_weight_ = 0.0
             weighted = self._weigh(sources, target)[0]
             self.strategy_, self.weights_ = weighted.name, {weighted.name: 1.0}
@@ -204,6 +206,7 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         self.oof_loss_, self.transfer_gain_ = {}, {}
 
     def _fit_both_domains(self, estimator, sources, target):
+        check_takes_weights(estimator)  # before the source is weighted, which may take long
         weighted = self._weigh(sources, target)
         folds = self._make_folds(target)
         if not folds:

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["fit_weighted"]
+__all__ = ["check_takes_weights", "fit_weighted"]
 
 
 def fit_weighted(estimator, X, y, sample_weight):
@@ -23,6 +23,17 @@ def fit_weighted(estimator, X, y, sample_weight):
     TypeError
         When the last step takes no weights.
     """
+    estimator, keywords = _prepare(estimator)
+    return estimator.fit(X, y, **dict.fromkeys(keywords, sample_weight))
+
+
+def check_takes_weights(estimator):
+    """Raise the error of `fit_weighted` without a fit."""
+    _prepare(estimator)
+
+
+def _prepare(estimator):
+    """Return a clone and the keywords under which its ``fit`` takes weights."""
     estimator = clone(estimator)
     if get_config()["enable_metadata_routing"]:
         _request_weights(estimator)
@@ -36,7 +47,7 @@ def fit_weighted(estimator, X, y, sample_weight):
             "weights instead. Where it only passes weights on to others, "
             "sklearn.set_config(enable_metadata_routing=True) may help."
         )
-    return estimator.fit(X, y, **dict.fromkeys(keywords, sample_weight))
+    return estimator, keywords
 
 
 def _weight_keywords(estimator):

@@ -282,6 +282,17 @@ def test_regressor_that_takes_no_weights(fallback):
         make("regressor", KNeighborsRegressor(), fallback=fallback).fit(X, LABELS["regressor"][0])
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_weights_are_asked_for_before_the_source_is_weighted(labelled):
+    class Untouched(BaseWeighting):
+        def _compute_log_weights(self, X_source, X_target):
+            pytest.fail("the source was weighted")
+
+    regressor = make("regressor", KNeighborsRegressor(), weighting=Untouched())
+    with pytest.raises(TypeError, match="sample_weight; use InstanceWeightingSampler"):
+        regressor.fit(X, LABELS["regressor"][0] if labelled else None)
+
+
 def test_wrong_kinds():
     y, y_source = LABELS["regressor"]
     with pytest.raises(TypeError, match=r"type SVC, but expected a regressor"):
