@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
 from sktransfer.domain import take_rows
+from sktransfer.instance._folds import make_folds
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._validation import check_count
 
@@ -79,13 +80,17 @@ def check_cv_parameter(cv):
 def split_target(cv, X, y, seed, *, stratify):
     """Return training and held-out positions for each fold of the target.
 
-    With a number of folds, there are at most as many as rows, and with ``stratify`` classes
-    spread evenly over them, whatever their size.
+    With a number of folds, there are at most as many as rows. With ``stratify``, classes are spread
+    evenly over them, the only row of a class is never held out, and few rows are held out several
+    times; where no class has two rows, there are no folds.
     """
+    if stratify:
+        return make_folds(cv, X, y, by_class=True, random_state=np.random.RandomState(seed))
     if not isinstance(cv, numbers.Integral):
-        return list(check_cv(cv, y, classifier=stratify).split(X, y))
+        return list(check_cv(cv, y).split(X, y))
     n_folds = min(cv, len(y))
-    folds = _assign_folds(y, n_folds, np.random.RandomState(seed), stratify)
+    folds = np.empty(len(y), dtype=int)
+    folds[np.random.RandomState(seed).permutation(len(y))] = np.arange(len(y)) % n_folds
     return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(n_folds)]
 
 
@@ -98,13 +103,3 @@ def to_mean_of_one(weights):
     """Scale weights to a mean of 1; weights that are all zero stay so."""
     mean = weights.mean()
     return weights / mean if mean > 0 else weights
-
-
-def _assign_folds(y, n_folds, random_state, stratify):
-    n_rows = len(y)
-    order = random_state.permutation(n_rows)
-    if stratify:
-        order = order[np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")]
-    folds = np.empty(n_rows, dtype=int)
-    folds[order] = np.arange(n_rows) % n_folds
-    return folds

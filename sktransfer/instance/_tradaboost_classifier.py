@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.domain import check_domains, stack_labels, take_rows
+from sktransfer.domain import check_domains, stack_labels, stack_rows, take_rows
 from sktransfer.exceptions import NegativeTransferWarning
 from sktransfer.instance._base import effective_sample_size
 from sktransfer.instance._boosting import (
@@ -36,6 +36,16 @@ __all__ = ["TrAdaBoostClassifier"]
 
 MOST_COEFFICIENTS = 500  # of a logistic regression that is fitted by Newton's method
 LEAST_PROBABILITY = 1e-3  # so that one confident mistake does not decide a comparison
+# The ways to learn that the guard compares, and what each is called afterwards.
+STRATEGIES = {
+    "transfer": "transfer",
+    "pooled": "pooled",
+    "target_only": "target_only",
+    "boosted_target": "target_only",
+}
+# Log likelihood, in nats, that each has in advance of what held-out rows say. A few of these are
+# easily predicted better by chance: one learner for the target alone needs no reason.
+LEADS = {"transfer": 0.0, "pooled": 0.0, "target_only": 0.5, "boosted_target": -0.5}
 TEMPERATURES = np.geomspace(0.25, 64, 33)
 
 
@@ -87,14 +97,18 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         source, all.
 
     fallback : {"target_only"} or None, default="target_only"
-        The guard. "target_only": the target alone is boosted as well, and where this predicts
-        held-out target rows better, the source is left out, and with it the classes that the
-        target lacks; where the source loses clearly, there is a
-        :class:`NegativeTransferWarning`. None: transfer, whatever comes of it; one ensemble.
+        The guard. "target_only": what predicts held-out target rows best is kept, boosting with
+        the source, one learner for all rows of both domains ("pooled"), or the target alone, as
+        one learner or boosted. Without the source, the classes that the target lacks are left
+        out too; where it loses clearly, there is a :class:`NegativeTransferWarning`. None:
+        transfer, whatever comes of it; one ensemble.
 
     cv : int >= 2, cross-validation splitter or iterable, default=5
-        How the guard holds out target rows: the number of folds, at most one a row, or a
-        splitter. For each fold, it takes one ensemble with the source and one without.
+        How the guard holds out target rows: the number of stratified folds, at most one a row,
+        or a splitter. Up to 60 rows, folds are dealt out three times, since one split of few rows
+        is a matter of luck. For each fold there are at most ``n_estimators + 1`` fits with the
+        rows of the source and as many without: 330 fits by default up to 60 rows, 110 above. With
+        several sources, each round with them takes one fit for each.
 
     drop_source : bool, default=False
         Whether pickles and copies of the fitted classifier leave the source rows out. They
@@ -125,8 +139,8 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     source_weights_ : float64 array of shape (n_source,), or a list of arrays
         Weights of the source rows after the last round, with a mean of 1; a list for a list of
-        sources. An array without rows where there is no source. After a fallback, they are
-        those of the ensemble that was not used.
+        sources. An array without rows where there is no source. With another ``strategy_`` than
+        "transfer", they are those of the ensemble that was not used.
 
     source_share_ : float, or array of shape (n_sources,)
         Share of the source in the total weight after the last round.
@@ -134,17 +148,20 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     effective_sample_size_ : float, or array of shape (n_sources,)
         Number of equally weighted source rows that would vary as little.
 
-    strategy_ : {"transfer", "target_only"}
-        Whether the source is in use.
+    strategy_ : {"transfer", "pooled", "target_only"}
+        What predicts: an ensemble that was boosted with the source, one learner that was fitted
+        to the rows of both domains, or one learner or an ensemble without the source.
 
     oof_loss_ : dict of str to float
-        Held-out log loss with the source ("transfer") and without ("target_only"), each
-        calibrated by a temperature. Empty without the guard: with ``fallback=None``, without a
-        source, or with one class in the target.
+        Held-out log loss of each strategy, calibrated by a temperature. Of one learner for the
+        target and boosting it, "target_only" is the better one; the guard gives one learner a
+        start of 0.5 over transfer and of 1 over boosting, in the sum of the losses of all rows.
+        Empty without the guard: with ``fallback=None``, without a source, with one class in the
+        target, or where no class has two rows.
 
     transfer_gain_ : dict of str to (mean, standard_error)
-        By how much that loss is lower with the source than for "target_only"; empty without the
-        guard.
+        By how much that loss is lower for "transfer" than for "target_only" and for "pooled",
+        paired over rows; empty without the guard.
 
     n_features_in_, feature_names_in_, input_shape_
         Columns, their names where there are names, and the shape of one row in ``fit``.
@@ -187,7 +204,7 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> source = SourceDomain(domains.X_source, domains.y_source)
     >>> classifier = TrAdaBoostClassifier(source=source, random_state=0)
     >>> classifier.fit(domains.X_target, domains.y_target).strategy_
-    'transfer'
+    'pooled'
     """
 
     def __init__(
@@ -266,12 +283,10 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.oof_loss_, self.transfer_gain_ = {}, {}
         # Of one class alone, a constant would win.
         if sources and self.fallback is not None and (y != y[0]).any():
-            gain = self._compare(X, y, weight, sources, rules, seed, fold_seed)
-            if gain.mean < 0:
-                self.strategy_ = "target_only"
-                chosen = self._boost(X, y, weight, [], rules, seed)
-            if loses_clearly(gain):
-                self._warn_of_negative_transfer(gain)
+            way = self._compare(X, y, weight, sources, rules, seed, fold_seed)
+            self.strategy_ = STRATEGIES[way]
+            if way != "transfer":
+                chosen = self._follow(way, X, y, weight, sources, rules, seed)
         # What predicting needs, as it was in fit, whatever becomes of the parameters.
         self._boosted = chosen._replace(source_weights=None, target_weights=None)
         self._soft = rules.soft
@@ -283,6 +298,17 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _boost(self, X, y, weight, sources, rules, seed):
         random_state = None if seed is None else np.random.RandomState(seed)
         return boost(X, y, weight, sources, self.classes_, rules, random_state)
+
+    def _follow(self, way, X, y, weight, sources, rules, seed):
+        """Return the ensemble, or the one learner, of a way to learn."""
+        if way == "pooled":
+            sources = [_pool(sources, weight.mean())]
+        elif way != "transfer":
+            sources = []
+        if way in ("pooled", "target_only"):
+            # One round, which starts with the weights that the rows have.
+            rules = rules._replace(n_estimators=1, target_weight=None)
+        return self._boost(X, y, weight, sources, rules, seed)
 
     def _describe_source(self, boosted):
         """Set the attributes that say what became of the source."""
@@ -299,41 +325,57 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             self.effective_sample_size_ = float(sizes.sum())
 
     def _compare(self, X, y, weight, sources, rules, seed, fold_seed):
-        """Return the held-out gain of the source."""
+        """Return the way that predicts held-out rows best, and say what transfer gains."""
         folds = split_target(self.cv, X, y, fold_seed, stratify=True)
+        if not folds:
+            return "transfer"
         outputs = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._predict_held_out)(X, y, weight, used, rules, seed, train, test)
-            for train, test in folds
-            for used in (sources, [])
+            delayed(self._predict_held_out)(name, X, y, weight, sources, rules, seed, *fold)
+            for name in LEADS
+            for fold in folds
         )
-        weights = np.concatenate([weight[test] for _, test in folds])
-        weights = weights / weights.mean()
-        labels = np.concatenate([np.searchsorted(self.classes_, y[test]) for _, test in folds])
-        transfer, target_only = (
-            _calibrated_losses(np.concatenate(outputs[first::2]), labels, weights)
-            for first in (0, 1)
-        )
-        self.oof_loss_ = {
-            "transfer": float(np.mean(transfer * weights)),
-            "target_only": float(np.mean(target_only * weights)),
+        rows = np.concatenate([test for _, test in folds])
+        labels = np.searchsorted(self.classes_, y)
+        held_out = np.unique(rows)
+        weights = weight[held_out] / weight[held_out].mean()
+        losses = {}
+        for k, name in enumerate(LEADS):
+            shares = np.concatenate(outputs[k * len(folds) : (k + 1) * len(folds)])
+            losses[name] = _calibrated_losses(shares, labels, rows, weight)
+        scores = {name: LEADS[name] - loss @ weights for name, loss in losses.items()}
+        alone = max(("target_only", "boosted_target"), key=scores.get)
+        losses = {
+            "transfer": losses["transfer"],
+            "pooled": losses["pooled"],
+            "target_only": losses[alone],
         }
-        gain = compare_losses(transfer, target_only, weights)
-        self.transfer_gain_ = {"target_only": gain}
-        return gain
+        self.oof_loss_ = {name: float(np.mean(loss * weights)) for name, loss in losses.items()}
+        self.transfer_gain_ = {
+            name: compare_losses(losses["transfer"], losses[name], weights)
+            for name in ("target_only", "pooled")
+        }
+        best = max(scores, key=scores.get)
+        with_source = min(("transfer", "pooled"), key=self.oof_loss_.get)
+        gain = compare_losses(losses[with_source], losses["target_only"], weights)
+        if STRATEGIES[best] == "target_only" and loses_clearly(gain):
+            self._warn_of_negative_transfer(with_source, gain)
+        return best
 
-    def _predict_held_out(self, X, y, weight, sources, rules, seed, train, test):
-        boosted = self._boost(take_rows(X, train), y[train], weight[train], sources, rules, seed)
-        first_voter = self._choose_voters(bool(sources))
-        return final_votes(boosted, take_rows(X, test), self.classes_, rules.soft, first_voter)
+    def _predict_held_out(self, way, X, y, weight, sources, rules, seed, train, test):
+        ensemble = self._follow(
+            way, take_rows(X, train), y[train], weight[train], sources, rules, seed
+        )
+        first_voter = self._choose_voters(way == "transfer")
+        return final_votes(ensemble, take_rows(X, test), self.classes_, rules.soft, first_voter)
 
-    def _warn_of_negative_transfer(self, gain):
+    def _warn_of_negative_transfer(self, with_source, gain):
         warnings.warn(
             "Transfer loses: the held-out log loss is "
-            f"{self.oof_loss_['transfer']:.3f} with the source, and "
-            f"{self.oof_loss_['target_only']:.3f} for boosting the target alone (gain of transfer "
+            f"{self.oof_loss_[with_source]:.3f} with the source, and "
+            f"{self.oof_loss_['target_only']:.3f} for the target alone (gain of transfer "
             f"{gain}). The source is left out; try another source, or none.",
             NegativeTransferWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def predict(self, X):
@@ -556,19 +598,33 @@ def _find_classes(y, sources):
     return classes
 
 
-def _calibrated_losses(shares, labels, weights):
-    """Return the log loss of each row at the temperature that is best for them all.
+def _pool(sources, mean_weight):
+    """Stack sources; a row of them weighs as much as a target row, in the mean of each source."""
+    X, y, weights = sources[0]
+    for X_source, y_source, more in sources[1:]:
+        X, y = stack_rows(X, X_source), stack_labels(y, y_source)
+        weights = np.concatenate([weights, more])
+    return X, y, weights * mean_weight
+
+
+def _calibrated_losses(shares, labels, rows, weight):
+    """Return the log loss of each held-out row at the temperature that is best for them all.
 
     A single learner, of which boosting a few target rows often consists, is far more confident
-    than an average of many; as they are, only this would be compared.
+    than an average of many; as they are, only this would be compared. A row that was held out
+    several times has the mean of its losses.
     """
+    counts = np.bincount(rows, minlength=len(labels))
     logits = np.log(np.maximum(shares, LEAST_PROBABILITY))
     candidates = []
     for temperature in TEMPERATURES:
         scaled = logits / temperature
         log_proba = scaled - logsumexp(scaled, axis=1, keepdims=True)
-        candidates.append(-log_proba[np.arange(len(labels)), labels])
-    return min(candidates, key=lambda losses: losses @ weights)
+        candidates.append(-log_proba[np.arange(len(rows)), labels[rows]])
+    losses = min(candidates, key=lambda losses: losses @ (weight / np.maximum(counts, 1))[rows])
+    held_out = counts > 0
+    sums = np.bincount(rows, weights=losses, minlength=len(labels))
+    return sums[held_out] / counts[held_out]
 
 
 def _all(n_learners):

@@ -1,6 +1,7 @@
 """TrAdaBoostClassifier: the paper's algorithm, what the defaults change, and when it stops."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -323,20 +324,114 @@ def test_the_guard_leaves_out_a_source_that_harms():
     assert gain < 0
     assert guarded.oof_loss_["target_only"] - guarded.oof_loss_["transfer"] == pytest.approx(gain)
     assert len(guarded.source_weights_) == len(source.y)
-    with pytest.warns(UserWarning, match="Got source=None"):
-        alone = TrAdaBoostClassifier(n_estimators=5, random_state=0).fit(X, y)
-    np.testing.assert_array_equal(guarded.predict_proba(X_test), alone.predict_proba(X_test))
+    base = LogisticRegression(solver="newton-cholesky", max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(guarded.predict_proba(X_test), base.predict_proba(X_test))
+    assert len(guarded.estimators_) == 1
 
     unguarded = clone(classifier).set_params(fallback=None).fit(X, y)
     assert unguarded.strategy_ == "transfer"
     assert unguarded.transfer_gain_ == unguarded.oof_loss_ == {}
 
 
+def test_the_guard_boosts_the_target_alone_where_one_learner_is_too_weak():
+    source, (X, y), (X_test, _) = make_domains("opposite", n_target=200)
+    classifier = TrAdaBoostClassifier(STUMP, source=source, n_estimators=10, random_state=0)
+    with pytest.warns(NegativeTransferWarning):
+        guarded = classifier.fit(X, y)
+    with pytest.warns(UserWarning, match="Got source=None"):
+        alone = TrAdaBoostClassifier(STUMP, n_estimators=10, random_state=0).fit(X, y)
+    assert guarded.strategy_ == "target_only"
+    assert len(guarded.estimators_) > 1
+    np.testing.assert_array_equal(guarded.predict_proba(X_test), alone.predict_proba(X_test))
+
+
+@pytest.mark.parametrize("voters", ["all", "last_half"])
+def test_the_guard_pools_where_the_source_follows_the_rule_of_the_target(voters):
+    source, (X, y), (X_test, y_test) = make_domains("same", 3, n_source=300, n_target=20)
+    source_weight = np.resize([1.0, 3.0], len(source.y))
+    source = SourceDomain(source.X, source.y, sample_weight=source_weight)
+    weight = np.resize([2.0, 4.0], len(y))
+    base = LogisticRegression(C=0.1, solver="newton-cholesky")
+    classifier = TrAdaBoostClassifier(
+        base, source=source, n_estimators=4, learning_rate=0.5, voters=voters, random_state=0
+    )
+    fitted = clone(classifier).fit(X, y, sample_weight=weight)
+    assert fitted.strategy_ == "pooled"
+    assert set(fitted.oof_loss_) == {"transfer", "pooled", "target_only"}
+    assert fitted.oof_loss_["pooled"] == min(fitted.oof_loss_.values())
+    for name, gain in fitted.transfer_gain_.items():
+        difference = fitted.oof_loss_[name] - fitted.oof_loss_["transfer"]
+        assert gain.mean == pytest.approx(difference)
+    # Source rows count as much as target rows, in the mean.
+    weights = np.concatenate([weight, source_weight / source_weight.mean() * weight.mean()])
+    pooled = clone(base).fit(
+        np.concatenate([X, source.X]), np.concatenate([y, source.y]), sample_weight=weights
+    )
+    expected = pooled.predict_proba(X_test)
+    np.testing.assert_allclose(fitted.predict_proba(X_test), expected, rtol=1e-6)
+    assert len(fitted.estimators_) == 1
+    assert fitted.estimator_weights_.shape == fitted.estimator_errors_.shape == (1,)
+    (staged,) = fitted.staged_predict_proba(X_test)
+    np.testing.assert_array_equal(staged, fitted.predict_proba(X_test))
+    # Two halves of a source, pooled, are the source, where both halves bring equal weights.
+    parts = [
+        SourceDomain(source.X[first::2], source.y[first::2], sample_weight=source_weight[first::2])
+        for first in (0, 1)
+    ]
+    several = clone(classifier).set_params(source=parts).fit(X, y, sample_weight=weight)
+    assert several.strategy_ == "pooled"
+    unweighted = SourceDomain(source.X, source.y)
+    one = clone(classifier).set_params(source=unweighted).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(several.predict_proba(X_test), one.predict_proba(X_test), rtol=1e-4)
+    assert fitted.score(X_test, y_test) > 0.8
+    # What boosting made of the source can be seen all the same.
+    assert len(fitted.source_weights_) == len(source.y)
+    assert 0 < fitted.source_share_ < 1
+
+
+def test_the_guard_predicts_no_worse_than_the_better_of_pooled_and_target_only():
+    base = LogisticRegression(solver="newton-cholesky")
+    gaps = []
+    for kind in ("same", "opposite"):
+        for seed in range(2):
+            source, (X, y), test = make_domains(kind, seed, n_source=300, n_target=40)
+            X_both, y_both = np.concatenate([X, source.X]), np.concatenate([y, source.y])
+            alone = clone(base).fit(X, y).score(*test)
+            pooled = clone(base).fit(X_both, y_both).score(*test)
+            guarded = TrAdaBoostClassifier(base, source=source, n_estimators=3, random_state=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NegativeTransferWarning)
+                gaps.append(guarded.fit(X, y).score(*test) - max(alone, pooled))
+    assert np.mean(gaps) > -0.01
+
+
+def test_the_guard_keeps_boosting_where_a_part_of_the_source_helps():
+    source, (X, y), _ = make_domains("same", 3, n_source=300, n_target=30)
+    wrong = source.X[:, 1] > 0.3
+    source = SourceDomain(source.X, np.where(wrong, 1 - source.y, source.y))
+    fitted = TrAdaBoostClassifier(source=source, n_estimators=5, random_state=0).fit(X, y)
+    assert fitted.strategy_ == "transfer"
+    assert len(fitted.estimators_) > 1
+    assert min(gain.mean for gain in fitted.transfer_gain_.values()) > 0
+
+
+def test_a_comparison_of_several_splits_of_the_same_rows():
+    source, (X, y), _ = make_domains("same", n_target=20)
+    classifier = TrAdaBoostClassifier(source=source, n_estimators=2, random_state=0)
+    splits = list(StratifiedKFold(4).split(X, y))
+    once = clone(classifier).set_params(cv=splits).fit(X, y)
+    twice = clone(classifier).set_params(cv=splits + splits).fit(X, y)
+    assert twice.oof_loss_ == pytest.approx(once.oof_loss_)
+    # The same rows twice are no more evidence.
+    for name, gain in once.transfer_gain_.items():
+        assert twice.transfer_gain_[name] == pytest.approx(gain)
+
+
 def test_the_guard_keeps_a_source_that_helps():
     source, (X, y), _ = make_domains("same", n_target=20)
     classifier = TrAdaBoostClassifier(source=source, n_estimators=4, random_state=0)
     fitted = clone(classifier).fit(X, y)
-    assert fitted.strategy_ == "transfer"
+    assert fitted.strategy_ in ("transfer", "pooled")
     assert fitted.transfer_gain_["target_only"].mean > 0
     by_splitter = clone(classifier).set_params(cv=StratifiedKFold(3))
     assert by_splitter.fit(X, y).transfer_gain_["target_only"].mean > 0
