@@ -463,6 +463,7 @@ def test_the_smallest_targets():
     one_of_each = [int(np.argmax(y == label)) for label in (0, 1)]
     fitted = TrAdaBoostClassifier(source=source, random_state=0).fit(X[one_of_each], [0, 1])
     assert fitted.strategy_ == "transfer"
+    assert fitted.oof_loss_ == {}, "without its only row nothing is known of a class"
     for rows in ([0], np.flatnonzero(y == 0)[:4]):  # one row, one class
         fitted = TrAdaBoostClassifier(source=source, random_state=0).fit(X[rows], y[rows])
         assert fitted.transfer_gain_ == {}
