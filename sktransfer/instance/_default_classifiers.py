@@ -1,15 +1,23 @@
 """Classifiers to choose from where the user names none."""
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 
 __all__ = ["list_classifiers"]
 
 MAX_CATEGORIES = 255  # of HistGradientBoostingClassifier
 MAX_COLUMNS_FOR_PRODUCTS = 20
+MAX_INDICATORS = 30  # of the categories of a column, in logistic regression; rarer ones share one
 
 
 class ColumnTolerantBoosting(HistGradientBoostingClassifier):
@@ -35,8 +43,7 @@ def list_classifiers(matrix, is_category, random_state):
     is_category : boolean array of shape (n_columns,)
 
     random_state : RandomState instance
-        Seeds gradient boosting, which is the last candidate, and the only one for columns with
-        categories or missing values.
+        Seeds gradient boosting, which is the last candidate.
     """
     n_values = np.array([np.unique(c[~np.isnan(c)]).size for c in matrix.T[is_category]])
     categorical = is_category.copy()
@@ -50,17 +57,39 @@ def list_classifiers(matrix, is_category, random_state):
         categorical_features=np.flatnonzero(categorical).tolist() or None,
         random_state=random_state.randint(2**31 - 1),
     )
-    if is_category.any() or np.isnan(matrix).any():
-        return [boosting]
-    if matrix.shape[1] <= MAX_COLUMNS_FOR_PRODUCTS:
-        quadratic = PolynomialFeatures(degree=2, include_bias=False)
-    else:
-        quadratic = FunctionTransformer(_append_squares)
+    numbers = np.flatnonzero(~is_category)
+    expansions = [[]]
+    if len(numbers) > MAX_COLUMNS_FOR_PRODUCTS:
+        expansions.append([FunctionTransformer(_append_squares), StandardScaler()])
+    elif len(numbers):
+        products = PolynomialFeatures(degree=2, include_bias=False)
+        expansions.append([products, StandardScaler()])
     return [
-        make_pipeline(StandardScaler(), *expansion, LogisticRegression(C=C, max_iter=1000))
-        for expansion in ([], [quadratic, StandardScaler()])
+        make_pipeline(
+            *_prepare_columns(matrix, is_category, [StandardScaler(), *expansion]),
+            LogisticRegression(C=C, max_iter=1000),
+        )
+        for expansion in expansions
         for C in (0.01, 1.0)
     ] + [boosting]
+
+
+def _prepare_columns(matrix, is_category, of_numbers):
+    """Return steps that send numbers through ``of_numbers``, and fill in what is missing."""
+    is_missing = np.isnan(matrix).any(axis=0)
+    if not (is_category.any() or is_missing.any()):
+        return of_numbers
+    # Columns may be empty in some folds, and have other categories in others.
+    filled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *of_numbers)
+    indicators = OneHotEncoder(
+        handle_unknown="ignore", max_categories=MAX_INDICATORS, sparse_output=False
+    )
+    blocks = [
+        ("numbers", filled, np.flatnonzero(~is_category)),
+        ("missing", MissingIndicator(features="all"), np.flatnonzero(~is_category & is_missing)),
+        ("categories", indicators, np.flatnonzero(is_category)),
+    ]
+    return [ColumnTransformer([block for block in blocks if len(block[-1])])]
 
 
 def _append_squares(X):

@@ -40,8 +40,8 @@ class DomainClassifierWeighting(BaseWeighting):
     classifier : classifier with ``predict_proba`` or None, default=None
         Tells the domains apart; images reach it as flat rows, frames as frames. By default,
         linear and quadratic logistic regression and gradient boosting are fitted, and the one
-        with the least held-out log loss gives the weights. With missing values or categories,
-        it is gradient boosting.
+        with the least held-out log loss gives the weights. For logistic regression, missing
+        numbers are imputed and indicated, and categories become indicators.
 
     cv : int, default=5
         Number of folds, at least 2. Equal rows share a fold.

@@ -56,8 +56,8 @@ class LabelShiftWeighting(BaseWeighting):
     classifier : classifier with ``predict_proba`` or None, default=None
         Tells the classes apart; images reach it as flat rows, frames as frames. By default,
         linear and quadratic logistic regression and, for smaller tables, gradient boosting are
-        fitted, and the one with the least held-out log loss predicts. With missing values or
-        categories, it is gradient boosting. Not used with ``y_target``.
+        fitted, and the one with the least held-out log loss predicts. Not used with
+        ``y_target``.
 
     method : {"em", "bbse"}, default="em"
         How the shares of an unlabelled target are estimated.

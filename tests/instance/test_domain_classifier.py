@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -198,3 +199,18 @@ def test_bound_with_few_distinct_rows():
     assert np.isfinite(weights).all()
     with pytest.raises(ValueError, match="Got max_fit_rows=5, but expected an integer >= 10"):
         DomainClassifierWeighting(max_fit_rows=5).compute_weights(rows, rows)
+
+
+@pytest.mark.parametrize("kind", ["missing value", "category"])
+def test_one_missing_value_or_a_useless_category_costs_little(kind):
+    domains = make_covariate_shift(200, 60, 4, shift=1.2, random_state=0)
+    source, target = pd.DataFrame(domains.X_source), pd.DataFrame(domains.X_target)
+    if kind == "missing value":
+        source.iloc[3, 1] = np.nan
+    else:
+        rng = np.random.default_rng(0)
+        source["kind"], target["kind"] = rng.choice(["a", "b"], 200), rng.choice(["a", "b"], 60)
+        source.columns = target.columns = [str(name) for name in source.columns]
+    weighting = DomainClassifierWeighting(random_state=0)
+    weighting.compute_weights(source, target)
+    assert spearmanr(weighting.log_ratio_, domains.log_ratio).statistic > 0.9
