@@ -3,6 +3,8 @@
 import collections.abc
 import os
 
+from scipy.sparse import issparse
+
 from sktransfer.backbones.images._image_items import is_file, is_pil
 from sktransfer.utils._validation import list_options
 
@@ -22,7 +24,8 @@ def check_is_container(X):
             "an array, a frame (pandas.DataFrame(X) makes one of columns by name), or a list of "
             "images (list(X.values()))."
         )
-    if hasattr(X, "__iter__") and not (hasattr(X, "__getitem__") or hasattr(X, "__array__")):
+    can_be_looked_up = hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)
+    if hasattr(X, "__iter__") and not can_be_looked_up:
         what = type(X).__name__
         raise TypeError(
             f"Got X as a {what}, which can only be iterated, but expected rows that can be looked "
