@@ -7,13 +7,19 @@ ways take turns, and CPU seconds are counted, so that other programs of the mach
 with several threads CPU seconds are those of all.
 
 - "eager": eval, gradients tracked, batches of 32, everything else as PyTorch has it;
-- "one by one": as embetter's TimmEncoder does, one image at a time with gradients tracked;
+- "one by one": one image at a time with gradients tracked;
+- "embetter": its TimmEncoder where it is installed, without its preparation of the images. It does
+  the same, but leaves the network in training mode, so its features are others;
 - "timm by hand": eval, inference mode, batches of 32.
 """
 
 import argparse
+import copy
+import importlib.util
+import runpy
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,6 +46,20 @@ def timm_by_hand(network, images):
 def one_by_one(network, images):
     rows = [features_of(network, torch.from_numpy(image[None])) for image in images[: BATCH // 4]]
     return np.concatenate([row.detach().numpy() for row in rows])
+
+
+def make_embetter(network):
+    """Return what sends images through embetter's encoder around this network."""
+    tools = Path(__file__).resolve().parents[1] / "tools"
+    runpy.run_path(str(tools / "torchvision_on_cpu.py"))["allow_import"]()
+    from embetter.vision import TimmEncoder
+
+    # Its constructor downloads weights, and cannot do without.
+    encoder = TimmEncoder.__new__(TimmEncoder)
+    encoder.model = copy.deepcopy(network).train()
+    encoder.model.fc = torch.nn.Identity()
+    encoder.transform_img = torch.from_numpy
+    return lambda network, images: encoder.transform(images[: BATCH // 4])
 
 
 def features_of(network, images):
@@ -81,14 +101,17 @@ def main():
     images = images.astype(np.float32)
     backbone = Backbone(network)
     ways = {"eager": eager, "timm by hand": timm_by_hand, "one by one": one_by_one}
+    if importlib.util.find_spec("embetter") is not None:
+        ways["embetter"] = make_embetter(network)
     ways["sktransfer"] = ours(backbone)
     if _cpu_has_bfloat16():
         ways["sktransfer, bfloat16"] = ours(backbone, precision="bfloat16")
     if arguments.compile:
         ways["sktransfer, compiled"] = ours(backbone, compile=True)
     # Once with more than a batch: layers are folded, and what is to be compiled is.
-    for way in list(ways)[3:]:
-        ways[way](network, np.concatenate([images, images[:2]]))
+    for way in ways:
+        if way.startswith("sktransfer"):
+            ways[way](network, np.concatenate([images, images[:2]]))
     seconds, outputs = {way: [] for way in ways}, {}
     gemm = []
     for _ in range(N_ROUNDS):

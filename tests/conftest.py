@@ -2,8 +2,6 @@
 
 import functools
 import importlib.util
-import sys
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -24,8 +22,7 @@ def pytest_configure():
     torch.set_num_threads(1)
     threadpool_limits(1)
     _load_file(ROOT / "tools" / "offline.py").block_network()
-    if importlib.util.find_spec("torchvision") is not None:
-        sys.meta_path.insert(0, _BeforeTorchvision)
+    _load_file(ROOT / "tools" / "torchvision_on_cpu.py").allow_import()
 
 
 def _load_file(path):
@@ -33,37 +30,6 @@ def _load_file(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-class _BeforeTorchvision:
-    """Let a torchvision that was built for CUDA be imported beside a torch that was not.
-
-    Its library of operators cannot be loaded then, and `import torchvision` fails with
-    "operator torchvision::nms does not exist". Declaring the operators is enough for the networks,
-    which do not call them. An import finder, so that torch is only imported when torchvision is.
-    """
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "torchvision":
-            _declare_torchvision_operators()
-        # None: the import goes on with the ordinary finders.
-
-
-@functools.cache
-def _declare_torchvision_operators():
-    (folder,) = PathFinder.find_spec("torchvision").submodule_search_locations
-    for library in Path(folder).glob("_C.*"):
-        try:
-            torch.ops.load_library(library)
-        except OSError:
-            continue
-        return
-    operators = torch.library.Library("torchvision", "DEF")
-    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    # The declarations last as long as the object that made them.
-    _declare_torchvision_operators.operators = operators
 
 
 class RowCounter:
