@@ -200,6 +200,13 @@ def _check_sample_weight(sample_weight, n_rows):
             f"Got sample_weight with a minimum of {sample_weight.min():g}, but expected weights "
             "that are not negative."
         )
+    with np.errstate(over="ignore"):
+        total = sample_weight.sum()
+    if np.isinf(total):
+        raise ValueError(
+            "Got sample_weight with a sum that is infinite, but expected a finite one; scale the "
+            "weights."
+        )
     if not sample_weight.any():
         raise ValueError(
             "Got sample_weight=0 for all rows, but expected at least one row that counts."

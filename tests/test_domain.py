@@ -94,6 +94,7 @@ def test_copies_are_the_same_object_and_pickles_are_equal():
         ({"sample_weight": [1, 1, 1, -2]}, ValueError, "minimum of -2"),
         ({"sample_weight": [1, 1, 1, np.nan]}, ValueError, "NaN or infinity"),
         ({"sample_weight": np.zeros(4)}, ValueError, "at least one row that counts"),
+        ({"sample_weight": np.full(4, 1e308)}, ValueError, "a sum that is infinite"),
         ({"sample_weight": np.ones((4, 1))}, ValueError, r"shape \(4, 1\)"),
     ],
 )

@@ -1,6 +1,7 @@
-"""What boosting with source rows does for classes and for numbers alike."""
+"""Rows, learners and folds, as boosting classes and boosting numbers both need them."""
 
 import numbers
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -8,50 +9,81 @@ from sklearn.model_selection import check_cv
 
 from sktransfer.domain import take_rows
 from sktransfer.instance._folds import make_folds
+from sktransfer.instance._source import stack_sources
 from sktransfer.utils._sklearn import check_sample_weight
 from sktransfer.utils._validation import check_count
 
 __all__ = [
+    "LARGEST_EXPONENT",
+    "LARGEST_RATE",
     "MAX_SEED",
-    "check_base_estimator",
+    "Rows",
     "check_cv_parameter",
     "loses_clearly",
     "make_learner",
-    "rows_that_count",
-    "source_row_weights",
+    "pool",
+    "seeded",
+    "source_rows",
     "split_target",
+    "target_rows",
     "to_mean_of_one",
 ]
 
 MAX_SEED = np.iinfo(np.int32).max
 # Transfer that loses less than this is not worth a warning.
 LEAST_LOSS = 1e-3
+# Of ``learning_rate``; with more, all weight is on one row after a round.
+LARGEST_RATE = 10
+# Of target rows; far beyond, learners meet with infinite numbers and singular matrices.
+SUMS_OF_WEIGHTS = 1e-12, 1e50
+# By so many powers of e a row gains or loses in a round at most, so that weights stay finite.
+LARGEST_EXPONENT = 600
 
 
-def check_base_estimator(estimator, is_kind, kind, example):
-    """Raise unless ``estimator`` is an estimator of the kind, such as a classifier."""
-    if not hasattr(estimator, "fit") or isinstance(estimator, type):
-        raise TypeError(f"Got estimator={estimator!r}, but expected a {kind}, such as {example}.")
-    if not is_kind(estimator):
-        raise TypeError(f"Got estimator of type {type(estimator).__name__}, but expected a {kind}.")
+class Rows(NamedTuple):
+    """Labelled rows of one domain, and how much each counts."""
+
+    X: object
+    y: np.ndarray
+    weights: np.ndarray
+
+    def take(self, rows):
+        """Return some of the rows."""
+        return Rows(take_rows(self.X, rows), self.y[rows], self.weights[rows])
 
 
-def rows_that_count(X, y, sample_weight):
-    """Return target rows, labels and weights without the rows of weight zero."""
+def target_rows(X, y, sample_weight):
+    """Return the rows of the target without those of weight zero."""
     if sample_weight is None:
-        return X, y, np.ones(len(y))
-    weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if weight.all():
-        return X, y, weight
-    counted = np.flatnonzero(weight)
-    return take_rows(X, counted), y[counted], weight[counted]
+        return Rows(X, y, np.ones(len(y)))
+    weights = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    low, high = SUMS_OF_WEIGHTS
+    if not low <= total <= high:
+        raise ValueError(
+            f"Got sample_weight with a sum of {total:g}, but expected {low:g} to {high:g}; scale "
+            "the weights, of which 1 is one row."
+        )
+    rows = Rows(X, y, weights)
+    return rows if weights.all() else rows.take(np.flatnonzero(weights))
 
 
-def source_row_weights(source):
-    """Return the weights that the source brings along, with a mean of 1."""
+def source_rows(source):
+    """Return the rows of a source, with a mean weight of 1."""
     if source.sample_weight is None:
-        return np.ones(len(source.y))
-    return source.sample_weight / source.sample_weight.mean()
+        return Rows(source.X, source.y, np.ones(len(source.y)))
+    return Rows(source.X, source.y, source.sample_weight / source.sample_weight.mean())
+
+
+def pool(sources):
+    """Return the rows of sources, one below the other."""
+    return Rows(*stack_sources(sources), np.concatenate([source.weights for source in sources]))
+
+
+def seeded(seed):
+    """Return a RandomState, or None without a seed."""
+    return None if seed is None else np.random.RandomState(seed)
 
 
 def make_learner(estimator, random_state):

@@ -11,7 +11,7 @@ from sktransfer.domain import stack_labels
 from sktransfer.instance._average import AveragedClassifier
 from sktransfer.instance._estimators_base import BaseInstanceTransfer
 from sktransfer.instance._held_out import Classes, Probabilities
-from sktransfer.instance._source import stack_source_labels
+from sktransfer.instance._source import find_classes, stack_source_labels
 
 __all__ = ["InstanceTransferClassifier"]
 
@@ -221,13 +221,7 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
 
     @staticmethod
     def _check_labels_of_both(y):
-        check_classification_targets(y)
-        classes = np.unique(y)
-        if len(classes) < 2:
-            raise ValueError(
-                f"Got one class, {classes[0]!r}, but expected at least two classes in the target "
-                "and the source together."
-            )
+        find_classes(y)
 
     @staticmethod
     def _can_compare(y):

@@ -7,6 +7,7 @@ from sklearn.utils import get_tags
 from sktransfer.instance._average import AveragedRegressor
 from sktransfer.instance._estimators_base import BaseInstanceTransfer
 from sktransfer.instance._held_out import Numbers
+from sktransfer.instance._source import check_numbers
 
 __all__ = ["InstanceTransferRegressor"]
 
@@ -123,11 +124,7 @@ target_weight_, n_features_in_, feature_names_in_, input_shape_
 
     @staticmethod
     def _check_labels(y):
-        if y.dtype.kind not in "fiub":
-            raise ValueError(
-                f"Got labels with dtype={y.dtype}, such as {y[0]!r}, but expected numbers; "
-                "InstanceTransferClassifier predicts classes. (Unknown label type.)"
-            )
+        check_numbers(y, "InstanceTransferClassifier")
 
     @classmethod
     def _check_labels_of_both(cls, y):

@@ -1,12 +1,14 @@
 """What every estimator of the family does with its target rows and its source."""
 
 import math
+import numbers
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sktransfer.domain import SourceDomain, as_rows, check_domains, stack_labels, stack_rows
@@ -18,11 +20,13 @@ from sktransfer.utils._validation import check_labels, check_number
 
 __all__ = [
     "WeightedSource",
+    "check_numbers",
     "check_rows",
     "check_share",
     "check_source",
     "check_target",
     "describe_sources",
+    "find_classes",
     "share_mass",
     "stack_source_labels",
     "stack_sources",
@@ -65,6 +69,32 @@ def check_target(estimator, X, y):
     check_consistent_length(X, y)
     assert_all_finite(y, input_name="y") if y.dtype.kind == "c" else check_labels(y)
     return X, y
+
+
+def check_numbers(y, classifier, name="y"):
+    """Raise unless labels are numbers; ``classifier`` is what the error offers for others."""
+    if y.dtype.kind in "fiub":
+        return
+    others = [label for label in y.tolist() if not isinstance(label, numbers.Real)]
+    label = others[0] if others else y[0]
+    what = "text" if isinstance(label, str | bytes) else f"of dtype={y.dtype}"
+    raise ValueError(
+        f"Got {name} with labels that are {what}, such as {label!r}, but expected numbers; "
+        f"{classifier} predicts classes, and y.astype(float) reads numbers that are text. "
+        "(Unknown label type.)"
+    )
+
+
+def find_classes(y):
+    """Return the classes of the labels of both domains, at least two."""
+    check_classification_targets(y)
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            f"Got one class, {classes[0]!r}, but expected at least two classes in the target and "
+            "the source together."
+        )
+    return classes
 
 
 def check_source(source, *, stacklevel):

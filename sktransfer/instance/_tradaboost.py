@@ -5,12 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 
 from sktransfer.domain import stack_labels, stack_rows
-from sktransfer.instance._boosting import make_learner
+from sktransfer.instance._boosting import LARGEST_EXPONENT, make_learner, seeded
+from sktransfer.instance._votes import Voters, class_scores
 from sktransfer.instance._weighted_fit import fit_weighted
 
-__all__ = ["Boosted", "Rules", "boost", "final_votes", "staged_votes"]
+__all__ = ["Boosted", "Rules", "boost", "default_learner"]
+
+MOST_COEFFICIENTS = 500  # of a logistic regression that is fitted by Newton's method
 
 
 class Rules(NamedTuple):
@@ -22,13 +26,13 @@ class Rules(NamedTuple):
     target_weight: float | None
     dynamic: bool
     soft: bool
+    last_half: bool
 
 
 class Boosted(NamedTuple):
-    """The learners of a boosted ensemble, and what became of the weights of the source."""
+    """The learners of a boosted ensemble, their errors, and what became of the weights of rows."""
 
-    estimators: list
-    weights: np.ndarray
+    voters: Voters
     errors: np.ndarray
     source_weights: list
     target_weights: np.ndarray
@@ -42,7 +46,15 @@ class _Block(NamedTuple):
     mass: float
 
 
-def boost(X, y, sample_weight, sources, classes, rules, random_state):
+def default_learner(n_coefficients):
+    """Return what is boosted where the user names nothing."""
+    # Newton's steps need no scaled columns and end close to the optimum, so that rounds do not
+    # add up what is missing; their memory is quadratic.
+    solver = "newton-cholesky" if n_coefficients <= MOST_COEFFICIENTS else "lbfgs"
+    return LogisticRegression(solver=solver, max_iter=1000)
+
+
+def boost(target_rows, sources, classes, rules, seed):
     """Boost a classifier on target rows and the rows of sources.
 
     In each round a learner is fitted for each source, on the target and that source; the one
@@ -51,23 +63,24 @@ def boost(X, y, sample_weight, sources, classes, rules, random_state):
 
     Parameters
     ----------
-    X, y, sample_weight
-        Target rows, labels and positive weights.
-    sources : list of (X, y, sample_weight)
-        Rows of the sources; may be empty, then this is SAMME.
+    target_rows : Rows
+        With positive weights.
+    sources : list of Rows
+        May be empty, then this is SAMME.
     classes : array of shape (n_classes,)
         Classes of all domains, sorted.
     rules : Rules
-    random_state : RandomState or None
+    seed : int or None
         Seeds the learners.
 
     Returns
     -------
     Boosted
     """
-    n_target = len(y)
+    X, y, sample_weight = target_rows
+    n_target, random_state = len(y), seeded(seed)
     target = sample_weight.astype(np.float64)
-    shares = [_starting_weights(target.sum(), rows[2], rules.target_weight) for rows in sources]
+    shares = [_starting_weights(target.sum(), rows, rules.target_weight) for rows in sources]
     blocks = [
         _Block(stack_rows(X, X_s), stack_labels(y, y_s), target.sum() + share.sum())
         for (X_s, y_s, _), share in zip(sources, shares, strict=True)
@@ -101,7 +114,7 @@ def boost(X, y, sample_weight, sources, classes, rules, random_state):
         wrong = wrong[:n_target]
         if not wrong.any() and not any(errors.any() for errors in source_wrong):
             break
-        grown = target * np.exp(step * wrong)
+        grown = target * np.exp(np.minimum(step * wrong, LARGEST_EXPONENT))
         # Without it the target outgrows source rows even where these are right.
         keep_pace = grown.sum() / target.sum() if rules.dynamic else 1.0
         # Only ratios matter, and the target is what the others are measured by.
@@ -112,16 +125,18 @@ def boost(X, y, sample_weight, sources, classes, rules, random_state):
         ]
         target = grown * to_start
     kept = kept or [min(rejected, key=lambda candidate: candidate[2])]
-    estimators, weights, errors = zip(*kept, strict=True)
-    return Boosted(list(estimators), np.array(weights), np.array(errors), shares, target)
+    learners, weights, errors = zip(*kept, strict=True)
+    last_half = rules.last_half and bool(sources)
+    voters = Voters(list(learners), np.array(weights), classes, rules.soft, last_half)
+    return Boosted(voters, np.array(errors), shares, target)
 
 
-def _starting_weights(target_mass, sample_weight, target_weight):
+def _starting_weights(target_mass, rows, target_weight):
     """Scale source rows so that the target has its share; None leaves each row its own weight."""
     if target_weight is None:
-        return sample_weight
+        return rows.weights
     mass = target_mass * (1 - target_weight) / target_weight
-    return sample_weight * (mass / sample_weight.sum())
+    return rows.weights * (mass / rows.weights.sum())
 
 
 def _source_step(n_source, rules):
@@ -157,41 +172,4 @@ def _errors(learner, X, y, classes, soft):
     if not soft:
         return (learner.predict(X) != y).astype(np.float64)
     columns = np.searchsorted(classes, y)
-    return 1 - learner_scores(learner, X, classes, soft)[np.arange(len(y)), columns]
-
-
-def learner_scores(learner, X, classes, soft):
-    """Return a learner's votes for each class, which sum to 1 for each row."""
-    scores = np.zeros((X.shape[0], len(classes)))
-    if soft:
-        scores[:, np.searchsorted(classes, learner.classes_)] = learner.predict_proba(X)
-    else:
-        scores[np.arange(X.shape[0]), np.searchsorted(classes, learner.predict(X))] = 1
-    return scores
-
-
-def staged_votes(boosted, X, classes, soft, first_voter):
-    """Yield each class's share of the vote after each learner.
-
-    ``first_voter`` gives the position of the first learner that votes among ``n``.
-    """
-    votes, first = [], 0
-    total = np.zeros((X.shape[0], len(classes)))
-    for n, (learner, weight) in enumerate(
-        zip(boosted.estimators, boosted.weights, strict=True), start=1
-    ):
-        votes.append(weight * learner_scores(learner, X, classes, soft))
-        if first_voter(n) == first:
-            total = total + votes[-1]
-        else:
-            first = first_voter(n)
-            total = sum(votes[first:])
-        yield total / boosted.weights[first:n].sum()
-
-
-def final_votes(boosted, X, classes, soft, first_voter):
-    """Return each class's share of the vote of the whole ensemble."""
-    first = first_voter(len(boosted.estimators))
-    voters = zip(boosted.estimators[first:], boosted.weights[first:], strict=True)
-    votes = sum(weight * learner_scores(learner, X, classes, soft) for learner, weight in voters)
-    return votes / boosted.weights[first:].sum()
+    return 1 - class_scores(learner, X, classes, soft)[np.arange(len(y)), columns]

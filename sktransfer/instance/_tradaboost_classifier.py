@@ -1,55 +1,32 @@
 """A classifier that is boosted on the target with the help of source rows."""
 
-import warnings
+import functools
 
 import numpy as np
-from joblib import Parallel, delayed
-from scipy.special import logsumexp
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_classifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import ClassifierMixin, is_classifier
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.domain import check_domains, stack_labels, stack_rows, take_rows
-from sktransfer.exceptions import NegativeTransferWarning
+from sktransfer.domain import stack_labels
 from sktransfer.instance._base import effective_sample_size
 from sktransfer.instance._boosting import (
-    MAX_SEED,
-    check_base_estimator,
     check_cv_parameter,
-    loses_clearly,
-    rows_that_count,
-    source_row_weights,
+    source_rows,
     split_target,
     to_mean_of_one,
 )
-from sktransfer.instance._dropped_source import drop_rows
-from sktransfer.instance._source import check_rows, check_source, check_target, threads_for
-from sktransfer.instance._tradaboost import Rules, boost, final_votes, staged_votes
-from sktransfer.utils._gain import compare_losses
-from sktransfer.utils._state import restored_on_error
-from sktransfer.utils._validation import check_count, check_number, check_option
+from sktransfer.instance._source import find_classes
+from sktransfer.instance._tradaboost import Rules, default_learner
+from sktransfer.instance._tradaboost_base import BaseTrAdaBoost
+from sktransfer.instance._tradaboost_guard import STRATEGIES, Task, compare, follow
+from sktransfer.instance._votes import decide, votes_softly
+from sktransfer.utils._validation import check_number, check_option
 
 __all__ = ["TrAdaBoostClassifier"]
 
-MOST_COEFFICIENTS = 500  # of a logistic regression that is fitted by Newton's method
-LEAST_PROBABILITY = 1e-3  # so that one confident mistake does not decide a comparison
-# The ways to learn that the guard compares, and what each is called afterwards.
-STRATEGIES = {
-    "transfer": "transfer",
-    "pooled": "pooled",
-    "target_only": "target_only",
-    "boosted_target": "target_only",
-}
-# Log likelihood, in nats, that each has in advance of what held-out rows say. A few of these are
-# easily predicted better by chance: one learner for the target alone needs no reason.
-LEADS = {"transfer": 0.0, "pooled": 0.0, "target_only": 0.5, "boosted_target": -0.5}
-TEMPERATURES = np.geomspace(0.25, 64, 33)
 
-
-class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class TrAdaBoostClassifier(ClassifierMixin, BaseTrAdaBoost):
     r"""Boost a classifier on the target, with the help of source rows that fit to it.
 
     TrAdaBoost [1]_ turns AdaBoost around for the source: target rows that a learner predicts
@@ -75,7 +52,7 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Number of rounds. There are fewer learners where boosting stops early, or where learners
         were discarded.
 
-    learning_rate : float > 0, default=1.0
+    learning_rate : float in (0, 10], default=1.0
         Factor on how fast rows gain and lose weight.
 
     target_weight : float in (0, 1) or None, default=0.5
@@ -207,6 +184,10 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     'pooled'
     """
 
+    _estimator_type_name = "classifier"
+    _is_right_type = staticmethod(is_classifier)
+    _score = staticmethod(accuracy_score)
+
     def __init__(
         self,
         estimator=None,
@@ -224,174 +205,21 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.source = source
-        self.n_estimators = n_estimators
-        self.learning_rate = learning_rate
+        super().__init__(
+            estimator,
+            source=source,
+            n_estimators=n_estimators,
+            learning_rate=learning_rate,
+            cv=cv,
+            drop_source=drop_source,
+            n_jobs=n_jobs,
+            random_state=random_state,
+        )
         self.target_weight = target_weight
         self.dynamic = dynamic
         self.voting = voting
         self.voters = voters
         self.fallback = fallback
-        self.cv = cv
-        self.drop_source = drop_source
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-
-    def fit(self, X, y, sample_weight=None):
-        """Boost on target rows and the rows of the source.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Target rows.
-
-        y : array-like of shape (n_rows,)
-            Labels of the target rows.
-
-        sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the target rows at the start.
-
-        Returns
-        -------
-        self : TrAdaBoostClassifier
-        """
-        with restored_on_error(self):
-            return self._fit(X, y, sample_weight)
-
-    def _fit(self, X, y, sample_weight):
-        self._check_parameters()
-        X, y = check_target(self, X, y)
-        check_classification_targets(y)
-        sources = check_source(self.source, stacklevel=3)
-        for source in sources:
-            check_domains(X, source)
-        X, y, weight = rows_that_count(X, y, sample_weight)
-        self.classes_ = _find_classes(y, sources)
-        self.n_classes_ = len(self.classes_)
-        rules = self._make_rules(self.n_features_in_ * self.n_classes_)
-        with threads_for(X, sources):
-            self._boost_and_compare(X, y, weight, sources, rules)
-        return self
-
-    def _boost_and_compare(self, X, y, weight, sources, rules):
-        sources = [(source.X, source.y, source_row_weights(source)) for source in sources]
-        seed, fold_seed = self._draw_seeds()
-        transfer = self._boost(X, y, weight, sources, rules, seed)
-        self._describe_source(transfer)
-        self.strategy_, chosen = "transfer" if sources else "target_only", transfer
-        self.oof_loss_, self.transfer_gain_ = {}, {}
-        # Of one class alone, a constant would win.
-        if sources and self.fallback is not None and (y != y[0]).any():
-            way = self._compare(X, y, weight, sources, rules, seed, fold_seed)
-            self.strategy_ = STRATEGIES[way]
-            if way != "transfer":
-                chosen = self._follow(way, X, y, weight, sources, rules, seed)
-        # What predicting needs, as it was in fit, whatever becomes of the parameters.
-        self._boosted = chosen._replace(source_weights=None, target_weights=None)
-        self._soft = rules.soft
-        self._first_voter = self._choose_voters(self.strategy_ == "transfer")
-        self.estimators_ = chosen.estimators
-        self.estimator_weights_ = chosen.weights
-        self.estimator_errors_ = chosen.errors
-
-    def _boost(self, X, y, weight, sources, rules, seed):
-        random_state = None if seed is None else np.random.RandomState(seed)
-        return boost(X, y, weight, sources, self.classes_, rules, random_state)
-
-    def _follow(self, way, X, y, weight, sources, rules, seed):
-        """Return the ensemble, or the one learner, of a way to learn."""
-        if way == "pooled":
-            sources = [_pool(sources, weight.mean())]
-        elif way != "transfer":
-            sources = []
-        if way in ("pooled", "target_only"):
-            # One round, which starts with the weights that the rows have.
-            rules = rules._replace(n_estimators=1, target_weight=None)
-        return self._boost(X, y, weight, sources, rules, seed)
-
-    def _describe_source(self, boosted):
-        """Set the attributes that say what became of the source."""
-        masses = np.array([weights.sum() for weights in boosted.source_weights])
-        weights = [to_mean_of_one(weights) for weights in boosted.source_weights]
-        shares = masses / (masses + boosted.target_weights.sum())
-        sizes = np.array([effective_sample_size(one) if one.any() else 0.0 for one in weights])
-        if isinstance(self.source, (list, tuple)):
-            self.source_weights_, self.source_share_ = weights, shares
-            self.effective_sample_size_ = sizes
-        else:
-            self.source_weights_ = weights[0] if weights else np.zeros(0)
-            self.source_share_ = float(shares.sum())
-            self.effective_sample_size_ = float(sizes.sum())
-
-    def _compare(self, X, y, weight, sources, rules, seed, fold_seed):
-        """Return the way that predicts held-out rows best, and say what transfer gains."""
-        folds = split_target(self.cv, X, y, fold_seed, stratify=True)
-        if not folds:
-            return "transfer"
-        outputs = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._predict_held_out)(name, X, y, weight, sources, rules, seed, *fold)
-            for name in LEADS
-            for fold in folds
-        )
-        rows = np.concatenate([test for _, test in folds])
-        labels = np.searchsorted(self.classes_, y)
-        held_out = np.unique(rows)
-        weights = weight[held_out] / weight[held_out].mean()
-        losses = {}
-        for k, name in enumerate(LEADS):
-            shares = np.concatenate(outputs[k * len(folds) : (k + 1) * len(folds)])
-            losses[name] = _calibrated_losses(shares, labels, rows, weight)
-        scores = {name: LEADS[name] - loss @ weights for name, loss in losses.items()}
-        alone = max(("target_only", "boosted_target"), key=scores.get)
-        losses = {
-            "transfer": losses["transfer"],
-            "pooled": losses["pooled"],
-            "target_only": losses[alone],
-        }
-        self.oof_loss_ = {name: float(np.mean(loss * weights)) for name, loss in losses.items()}
-        self.transfer_gain_ = {
-            name: compare_losses(losses["transfer"], losses[name], weights)
-            for name in ("target_only", "pooled")
-        }
-        best = max(scores, key=scores.get)
-        with_source = min(("transfer", "pooled"), key=self.oof_loss_.get)
-        gain = compare_losses(losses[with_source], losses["target_only"], weights)
-        if STRATEGIES[best] == "target_only" and loses_clearly(gain):
-            self._warn_of_negative_transfer(with_source, gain)
-        return best
-
-    def _predict_held_out(self, way, X, y, weight, sources, rules, seed, train, test):
-        ensemble = self._follow(
-            way, take_rows(X, train), y[train], weight[train], sources, rules, seed
-        )
-        first_voter = self._choose_voters(way == "transfer")
-        return final_votes(ensemble, take_rows(X, test), self.classes_, rules.soft, first_voter)
-
-    def _warn_of_negative_transfer(self, with_source, gain):
-        warnings.warn(
-            "Transfer loses: the held-out log loss is "
-            f"{self.oof_loss_[with_source]:.3f} with the source, and "
-            f"{self.oof_loss_['target_only']:.3f} for the target alone (gain of transfer "
-            f"{gain}). The source is left out; try another source, or none.",
-            NegativeTransferWarning,
-            stacklevel=6,
-        )
-
-    def predict(self, X):
-        """Predict the class of each row.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        Returns
-        -------
-        y : array of shape (n_rows,)
-        """
-        shares = self.predict_proba(X)
-        return self.classes_[shares.argmax(axis=1)]
 
     def predict_proba(self, X):
         """Predict the share of the vote of each class, in the order of ``classes_``.
@@ -407,9 +235,8 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         probabilities : float64 array of shape (n_rows, n_classes)
         """
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        return final_votes(*self._vote_arguments(X))
+        X = self._check_asked_rows(X)
+        return self._ensemble.shares(X)
 
     def predict_log_proba(self, X):
         """Predict the logarithm of ``predict_proba``.
@@ -440,7 +267,7 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             For two classes, the share of the vote of the second class less that of the first;
             otherwise the shares.
         """
-        return _decide(self.predict_proba(X))
+        return decide(self.predict_proba(X))
 
     def staged_predict_proba(self, X):
         """Yield ``predict_proba`` after each learner.
@@ -454,24 +281,8 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ------
         probabilities : float64 array of shape (n_rows, n_classes)
         """
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        yield from staged_votes(*self._vote_arguments(X))
-
-    def staged_predict(self, X):
-        """Yield ``predict`` after each learner.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        Yields
-        ------
-        y : array of shape (n_rows,)
-        """
-        for shares in self.staged_predict_proba(X):
-            yield self.classes_[shares.argmax(axis=1)]
+        X = self._check_asked_rows(X)
+        yield from self._ensemble.staged_shares(X)
 
     def staged_decision_function(self, X):
         """Yield ``decision_function`` after each learner.
@@ -486,53 +297,14 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         scores : float64 array of shape (n_rows,) or (n_rows, n_classes)
         """
         for shares in self.staged_predict_proba(X):
-            yield _decide(shares)
+            yield decide(shares)
 
-    def staged_score(self, X, y, sample_weight=None):
-        """Yield the accuracy after each learner.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        y : array-like of shape (n_rows,)
-            Their labels.
-
-        sample_weight : array-like of shape (n_rows,), default=None
-            Their weights.
-
-        Yields
-        ------
-        accuracy : float
-        """
-        for predicted in self.staged_predict(X):
-            yield accuracy_score(y, predicted, sample_weight=sample_weight)
-
-    def _vote_arguments(self, X):
-        return self._boosted, X, self.classes_, self._soft, self._first_voter
-
-    def _choose_voters(self, uses_source):
-        return _last_half if self.voters == "last_half" and uses_source else _all
-
-    def _draw_seeds(self):
-        """Return the seed of the learners, which may be None, and that of the folds."""
-        seed, fold_seed = check_random_state(self.random_state).randint(MAX_SEED, size=2)
-        return None if self.random_state is None else seed, fold_seed
-
-    def _wrapped(self, n_coefficients=1):
-        if self.estimator is not None:
-            return self.estimator
-        # Newton's steps need no scaled columns and end close to the optimum, so that rounds do
-        # not add up what is missing; their memory is quadratic.
-        solver = "newton-cholesky" if n_coefficients <= MOST_COEFFICIENTS else "lbfgs"
-        return LogisticRegression(solver=solver, max_iter=1000)
+    @staticmethod
+    def _default_estimator():
+        return default_learner(n_coefficients=1)
 
     def _check_parameters(self):
-        estimator = self._wrapped()
-        check_base_estimator(estimator, is_classifier, "classifier", "LogisticRegression()")
-        check_count("n_estimators", self.n_estimators)
-        check_number("learning_rate", self.learning_rate, low=0, low_open=True)
+        super()._check_parameters()
         if self.target_weight is not None:
             check_number("target_weight", self.target_weight, low=0, high=1, low_open=True)
             if self.target_weight == 1:
@@ -546,96 +318,74 @@ class TrAdaBoostClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if self.fallback is not None:
             check_option("fallback", self.fallback, ("target_only",))
         check_cv_parameter(self.cv)
-        check_option("drop_source", self.drop_source, (True, False))
 
-    def _make_rules(self, n_coefficients):
-        estimator = self._wrapped(n_coefficients)
+    @staticmethod
+    def _check_labels(y):
+        check_classification_targets(y)
+        return y
+
+    def _learn(self, target, sources):
+        y = functools.reduce(stack_labels, [source.y for source in sources], target.y)
+        self.classes_ = find_classes(y)
+        self.n_classes_ = len(self.classes_)
+        seed, fold_seed = self._draw_seeds()
+        sources = [source_rows(source) for source in sources]
+        task = Task(target, sources, self.classes_, self._make_rules(), seed)
+        boosted = follow("transfer", task)
+        self._describe_source(boosted)
+        way = self._choose_way(task, fold_seed)
+        if way != "transfer":
+            boosted = follow(way, task)
+        self.strategy_ = STRATEGIES[way] if sources else "target_only"
+        self._use(boosted.voters, boosted.errors)
+
+    def _choose_way(self, task, fold_seed):
+        """Return the way to learn that held-out rows ask for, and set what they said."""
+        self.oof_loss_, self.transfer_gain_ = {}, {}
+        X, y, _ = task.target
+        # Of one class alone, a constant would win.
+        if not task.sources or self.fallback is None or (y == y[0]).all():
+            return "transfer"
+        folds = split_target(self.cv, X, y, fold_seed, stratify=True)
+        if not folds:
+            return "transfer"
+        verdict = compare(task, folds, self.n_jobs)
+        self.oof_loss_, self.transfer_gain_ = verdict.oof_loss, verdict.gains
+        if verdict.loss_of_transfer:
+            self._warn_of_negative_transfer(*verdict.loss_of_transfer)
+        return verdict.way
+
+    def _describe_source(self, boosted):
+        """Set the attributes that say what became of the source."""
+        masses = np.array([weights.sum() for weights in boosted.source_weights])
+        weights = [to_mean_of_one(weights) for weights in boosted.source_weights]
+        shares = masses / (masses + boosted.target_weights.sum())
+        sizes = np.array([effective_sample_size(one) if one.any() else 0.0 for one in weights])
+        if isinstance(self.source, (list, tuple)):
+            self.source_weights_, self.source_share_ = weights, shares
+            self.effective_sample_size_ = sizes
+        else:
+            self.source_weights_ = weights[0] if weights else np.zeros(0)
+            self.source_share_ = float(shares.sum())
+            self.effective_sample_size_ = float(sizes.sum())
+
+    def _make_rules(self):
+        estimator = self.estimator
+        if estimator is None:
+            estimator = default_learner(self.n_features_in_ * self.n_classes_)
         return Rules(
             estimator,
             self.n_estimators,
             self.learning_rate,
             self.target_weight,
             self.dynamic,
-            self._resolve_voting(estimator),
+            votes_softly(self.voting, estimator),
+            self.voters == "last_half",
         )
-
-    def _resolve_voting(self, estimator):
-        has_probabilities = hasattr(estimator, "predict_proba")
-        if self.voting == "soft" and not has_probabilities:
-            raise ValueError(
-                f"Got voting='soft' with estimator={type(estimator).__name__}(...), which has no "
-                'predict_proba, but expected one that has; pass voting="hard".'
-            )
-        return has_probabilities and self.voting != "hard"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         wrapped = get_tags(self._wrapped())
-        tags.input_tags.allow_nan = wrapped.input_tags.allow_nan
-        tags.input_tags.categorical = wrapped.input_tags.categorical
-        tags.input_tags.string = wrapped.input_tags.string
         if wrapped.classifier_tags is not None:
             tags.classifier_tags.multi_class = wrapped.classifier_tags.multi_class
         return tags
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.drop_source and "estimators_" in state:
-            state = {**state, "source": drop_rows(self.source)}
-        return state
-
-
-def _find_classes(y, sources):
-    for source in sources:
-        check_classification_targets(source.y)
-        y = stack_labels(y, source.y)
-    classes = np.unique(y)
-    if len(classes) < 2:
-        raise ValueError(
-            f"Got one class, {classes[0]!r}, but expected at least two classes in the target and "
-            "the source together."
-        )
-    return classes
-
-
-def _pool(sources, mean_weight):
-    """Stack sources; a row of them weighs as much as a target row, in the mean of each source."""
-    X, y, weights = sources[0]
-    for X_source, y_source, more in sources[1:]:
-        X, y = stack_rows(X, X_source), stack_labels(y, y_source)
-        weights = np.concatenate([weights, more])
-    return X, y, weights * mean_weight
-
-
-def _calibrated_losses(shares, labels, rows, weight):
-    """Return the log loss of each held-out row at the temperature that is best for them all.
-
-    A single learner, of which boosting a few target rows often consists, is far more confident
-    than an average of many; as they are, only this would be compared. A row that was held out
-    several times has the mean of its losses.
-    """
-    counts = np.bincount(rows, minlength=len(labels))
-    logits = np.log(np.maximum(shares, LEAST_PROBABILITY))
-    candidates = []
-    for temperature in TEMPERATURES:
-        scaled = logits / temperature
-        log_proba = scaled - logsumexp(scaled, axis=1, keepdims=True)
-        candidates.append(-log_proba[np.arange(len(rows)), labels[rows]])
-    losses = min(candidates, key=lambda losses: losses @ (weight / np.maximum(counts, 1))[rows])
-    held_out = counts > 0
-    sums = np.bincount(rows, weights=losses, minlength=len(labels))
-    return sums[held_out] / counts[held_out]
-
-
-def _all(n_learners):
-    """Return the position of the first learner that votes."""
-    return 0
-
-
-def _last_half(n_learners):
-    """Return the position of the first learner that votes: ceil(n / 2), counted from 1."""
-    return -(-n_learners // 2) - 1
-
-
-def _decide(shares):
-    return shares[:, 1] - shares[:, 0] if shares.shape[1] == 2 else shares

@@ -1,47 +1,40 @@
 """A regressor that is boosted on the target while the source fades."""
 
-import functools
-import warnings
+import numbers
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, is_regressor
+from sklearn.base import RegressorMixin, is_regressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.parallel import Parallel, delayed
 
-from sktransfer.domain import check_domains, stack_labels, stack_rows, take_rows
-from sktransfer.exceptions import NegativeTransferWarning
 from sktransfer.instance._base import effective_sample_size
 from sktransfer.instance._boosting import (
-    MAX_SEED,
-    check_base_estimator,
     check_cv_parameter,
     loses_clearly,
-    rows_that_count,
-    source_row_weights,
+    pool,
+    seeded,
+    source_rows,
     split_target,
     to_mean_of_one,
 )
-from sktransfer.instance._dropped_source import drop_rows
-from sktransfer.instance._source import check_rows, check_source, check_target, threads_for
+from sktransfer.instance._source import check_numbers
+from sktransfer.instance._tradaboost_base import BaseTrAdaBoost
 from sktransfer.instance._two_stage_r2 import (
     LOSSES,
     RegressionRules,
+    boost_at_step,
     boost_r2,
-    fade_source,
+    held_out_losses,
     target_shares,
-    weighted_median,
 )
 from sktransfer.utils._gain import compare_losses
-from sktransfer.utils._state import restored_on_error
-from sktransfer.utils._validation import check_count, check_number, check_option
+from sktransfer.utils._validation import check_count, check_option
 
 __all__ = ["TrAdaBoostRegressor"]
 
 
-class TrAdaBoostRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class TrAdaBoostRegressor(RegressorMixin, BaseTrAdaBoost):
     r"""Boost a regressor on the target, with as much of the source as held-out rows ask for.
 
     Two-stage TrAdaBoost.R2 [1]_: step by step the source loses weight, first its rows that are
@@ -72,7 +65,7 @@ class TrAdaBoostRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         or a splitter. With None, or with a single target row, it is the step where the target
         has nearest to half of the weight.
 
-    learning_rate : float > 0, default=1.0
+    learning_rate : float in (0, 10], default=1.0
         Factor on the weight of each learner, and on how fast target rows gain weight.
 
     loss : {"linear", "square", "exponential"}, default="linear"
@@ -161,6 +154,11 @@ class TrAdaBoostRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     'transfer'
     """
 
+    _estimator_type_name = "regressor"
+    _default_estimator = staticmethod(Ridge)
+    _is_right_type = staticmethod(is_regressor)
+    _score = staticmethod(r2_score)
+
     def __init__(
         self,
         estimator=None,
@@ -175,85 +173,73 @@ class TrAdaBoostRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.source = source
-        self.n_estimators = n_estimators
+        super().__init__(
+            estimator,
+            source=source,
+            n_estimators=n_estimators,
+            learning_rate=learning_rate,
+            cv=cv,
+            drop_source=drop_source,
+            n_jobs=n_jobs,
+            random_state=random_state,
+        )
         self.n_steps = n_steps
-        self.cv = cv
-        self.learning_rate = learning_rate
         self.loss = loss
-        self.drop_source = drop_source
-        self.n_jobs = n_jobs
-        self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None):
-        """Boost on target rows and fading rows of the source.
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_count("n_steps", self.n_steps)
+        check_option("loss", self.loss, tuple(LOSSES))
+        if self.cv is not None:
+            check_cv_parameter(self.cv)
 
-        Parameters
-        ----------
-        X : array or DataFrame
-            Target rows.
+    @staticmethod
+    def _check_labels(y, name="y"):
+        if y.dtype.kind == "O" and all(isinstance(label, numbers.Real) for label in y):
+            y = y.astype(np.float64)
+        check_numbers(y, "TrAdaBoostClassifier", name)
+        return y.astype(np.float64, copy=False)
 
-        y : array-like of shape (n_rows,)
-            Labels of the target rows.
-
-        sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the target rows at the start.
-
-        Returns
-        -------
-        self : TrAdaBoostRegressor
-        """
-        with restored_on_error(self):
-            return self._fit(X, y, sample_weight)
-
-    def _fit(self, X, y, sample_weight):
-        rules = self._check_parameters()
-        X, y = check_target(self, X, y)
-        sources = check_source(self.source, stacklevel=3)
-        for source in sources:
-            check_domains(X, source)
-        X, y, weight = rows_that_count(X, y, sample_weight)
-        source = _stack_sources(sources, y)
-        with threads_for(X, sources):
-            sizes = [len(one.y) for one in sources]
-            self._boost_and_compare(X, y.astype(np.float64), weight, source, sizes, rules)
-        return self
-
-    def _boost_and_compare(self, X, y, weight, source, sizes, rules):
+    def _learn(self, target, sources):
+        rules = RegressionRules(
+            self._wrapped(), self.n_estimators, self.n_steps, self.learning_rate, self.loss
+        )
+        source = self._pool(sources)
         seed, fold_seed = self._draw_seeds()
         self.cv_errors_, self.transfer_gain_ = None, {}
         if source is None:
-            self.step_, self.target_shares_ = 0, np.ones(1)
-            boosted, faded = boost_r2(X, y, weight, np.zeros(0), rules, _seeded(seed)), np.zeros(0)
+            self.step_, self.target_shares_, faded = 0, np.ones(1), np.zeros(0)
+            boosted = boost_r2(*target, faded, rules, seeded(seed))
         else:
-            self.target_shares_ = target_shares(weight.sum(), source[2].sum(), self.n_steps)
-            self.step_ = self._choose_step(X, y, weight, source, rules, seed, fold_seed)
-            boosted, faded = _boost_at_step(X, y, weight, source, rules, seed, self.step_)
-        self._describe_source(faded, weight, sizes)
-        self._boosted = boosted
-        self.estimators_ = boosted.estimators
-        self.estimator_weights_ = boosted.weights
-        self.estimator_errors_ = boosted.errors
-        if self.transfer_gain_ and loses_clearly(self.transfer_gain_["target_only"]):
-            self._warn_of_negative_transfer()
+            masses = target.weights.sum(), source.weights.sum()
+            self.target_shares_ = target_shares(*masses, self.n_steps)
+            self.step_ = self._choose_step(target, source, rules, seed, fold_seed)
+            boosted, faded = boost_at_step(target, source, rules, seed, self.step_)
+        self._describe_source(faded, target.weights, [len(one.y) for one in sources])
+        self._use(boosted, boosted.errors)
 
-    def _choose_step(self, X, y, weight, source, rules, seed, fold_seed):
+    def _choose_step(self, target, source, rules, seed, fold_seed):
         if self.n_steps == 1:
             return 0
-        if self.cv is None or len(y) < 2:
+        if self.cv is None or len(target.y) < 2:
             return int(np.abs(self.target_shares_ - 0.5).argmin())
-        folds = split_target(self.cv, X, y, fold_seed, stratify=False)
+        folds = split_target(self.cv, target.X, target.y, fold_seed, stratify=False)
         losses = Parallel(n_jobs=self.n_jobs)(
-            delayed(_held_out_losses)(X, y, weight, source, rules, seed, train, test)
-            for train, test in folds
+            delayed(held_out_losses)(target, source, rules, seed, *fold) for fold in folds
         )
         losses = np.concatenate(losses, axis=1)
-        weights = np.concatenate([weight[test] for _, test in folds])
+        weights = np.concatenate([target.weights[test] for _, test in folds])
         weights = weights / weights.mean()
         self.cv_errors_ = np.mean(losses * weights, axis=1)
         best_transfer = losses[self.cv_errors_[:-1].argmin()]
-        self.transfer_gain_ = {"target_only": compare_losses(best_transfer, losses[-1], weights)}
+        gain = compare_losses(best_transfer, losses[-1], weights)
+        self.transfer_gain_ = {"target_only": gain}
+        if loses_clearly(gain):
+            self._warn_of_negative_transfer(
+                f"squared error is {self.cv_errors_[:-1].min():.4g} at best with the source, and "
+                f"{self.cv_errors_[-1]:.4g} for boosting the target alone",
+                gain,
+            )
         return int(self.cv_errors_.argmin())
 
     def _describe_source(self, faded, weight, sizes):
@@ -267,153 +253,10 @@ class TrAdaBoostRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         else:
             self.source_weights_ = to_mean_of_one(faded) if len(faded) else faded
 
-    def _warn_of_negative_transfer(self):
-        warnings.warn(
-            "Transfer loses: the held-out squared error is "
-            f"{self.cv_errors_[:-1].min():.4g} at best with the source, and "
-            f"{self.cv_errors_[-1]:.4g} for boosting the target alone (gain of transfer "
-            f"{self.transfer_gain_['target_only']}). The source is left out; try another source, "
-            "or none.",
-            NegativeTransferWarning,
-            stacklevel=5,
-        )
-
-    def predict(self, X):
-        """Predict the label of each row: the weighted median of the learners.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        Returns
-        -------
-        y : float array of shape (n_rows,)
-        """
-        return weighted_median(self._ask_learners(X), self._boosted.weights)
-
-    def staged_predict(self, X):
-        """Yield ``predict`` after each learner.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        Yields
-        ------
-        y : float array of shape (n_rows,)
-        """
-        predictions = self._ask_learners(X)
-        for n in range(1, len(self._boosted.weights) + 1):
-            yield weighted_median(predictions[:, :n], self._boosted.weights[:n])
-
-    def staged_score(self, X, y, sample_weight=None):
-        """Yield R² after each learner.
-
-        Parameters
-        ----------
-        X : array or DataFrame
-            Rows as in ``fit``.
-
-        y : array-like of shape (n_rows,)
-            Their labels.
-
-        sample_weight : array-like of shape (n_rows,), default=None
-            Their weights.
-
-        Yields
-        ------
-        r2 : float
-        """
-        for predicted in self.staged_predict(X):
-            yield r2_score(y, predicted, sample_weight=sample_weight)
-
-    def _ask_learners(self, X):
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        return _predict_all(self._boosted, X)
-
-    def _draw_seeds(self):
-        """Return the seed of the learners, which may be None, and that of the folds."""
-        seed, fold_seed = check_random_state(self.random_state).randint(MAX_SEED, size=2)
-        return None if self.random_state is None else seed, fold_seed
-
-    def _wrapped(self):
-        return Ridge() if self.estimator is None else self.estimator
-
-    def _check_parameters(self):
-        estimator = self._wrapped()
-        check_base_estimator(estimator, is_regressor, "regressor", "Ridge()")
-        check_count("n_estimators", self.n_estimators)
-        check_count("n_steps", self.n_steps)
-        check_number("learning_rate", self.learning_rate, low=0, low_open=True)
-        check_option("loss", self.loss, tuple(LOSSES))
-        if self.cv is not None:
-            check_cv_parameter(self.cv)
-        check_option("drop_source", self.drop_source, (True, False))
-        return RegressionRules(
-            estimator, self.n_estimators, self.n_steps, self.learning_rate, self.loss
-        )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        wrapped = get_tags(self._wrapped())
-        tags.input_tags.allow_nan = wrapped.input_tags.allow_nan
-        tags.input_tags.categorical = wrapped.input_tags.categorical
-        tags.input_tags.string = wrapped.input_tags.string
-        return tags
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.drop_source and "estimators_" in state:
-            state = {**state, "source": drop_rows(self.source)}
-        return state
-
-
-def _stack_sources(sources, y_target):
-    """Return rows, labels and weights of all sources together, or None."""
-    if not sources:
-        return None
-    for source in sources:
-        stack_labels(y_target, source.y)  # raises where one domain has text
-    X = functools.reduce(stack_rows, [source.X for source in sources])
-    y = np.concatenate([source.y.astype(np.float64) for source in sources])
-    return X, y, np.concatenate([source_row_weights(source) for source in sources])
-
-
-def _seeded(seed):
-    return None if seed is None else np.random.RandomState(seed)
-
-
-def _boost_at_step(X, y, weight, source, rules, seed, step):
-    """Return the ensemble of one step, and the weights of the source at this step."""
-    X_s, y_s, weight_s = source
-    X_both, y_both = stack_rows(X, X_s), np.concatenate([y, y_s])
-    *_, faded = fade_source(
-        X_both, y_both, weight, weight_s, rules, _seeded(seed), n_steps=step + 1
-    )
-    if not faded.any():
-        return boost_r2(X, y, weight, np.zeros(0), rules, _seeded(seed)), faded
-    return boost_r2(X_both, y_both, weight, faded, rules, _seeded(seed)), faded
-
-
-def _held_out_losses(X, y, weight, source, rules, seed, train, test):
-    """Return the squared error of each held-out row at each step."""
-    X_s, y_s, weight_s = source
-    X_train, y_train, weight = take_rows(X, train), y[train], weight[train]
-    X_both, y_both = stack_rows(X_train, X_s), np.concatenate([y_train, y_s])
-    X_test, losses = take_rows(X, test), []
-    for faded in fade_source(X_both, y_both, weight, weight_s, rules, _seeded(seed)):
-        if faded.any():
-            boosted = boost_r2(X_both, y_both, weight, faded, rules, _seeded(seed))
-        else:
-            boosted = boost_r2(X_train, y_train, weight, np.zeros(0), rules, _seeded(seed))
-        predicted = weighted_median(_predict_all(boosted, X_test), boosted.weights)
-        losses.append((predicted - y[test]) ** 2)
-    return np.array(losses)
-
-
-def _predict_all(boosted, X):
-    """Return the predictions of each learner, one a column."""
-    return np.column_stack([learner.predict(X) for learner in boosted.estimators])
+    def _pool(self, sources):
+        """Return the rows of all sources together, or None."""
+        rows = [
+            source_rows(source)._replace(y=self._check_labels(source.y, "source y"))
+            for source in sources
+        ]
+        return pool(rows) if rows else None

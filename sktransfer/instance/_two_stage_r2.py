@@ -6,20 +6,25 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq
 
-from sktransfer.instance._boosting import make_learner
+from sktransfer.domain import stack_rows
+from sktransfer.instance._boosting import LARGEST_EXPONENT, make_learner, seeded
 from sktransfer.instance._weighted_fit import fit_weighted
 
 __all__ = [
     "LOSSES",
     "BoostedRegressors",
     "RegressionRules",
+    "boost_at_step",
     "boost_r2",
     "fade_source",
+    "held_out_losses",
     "target_shares",
     "weighted_median",
 ]
 
 LOWEST_LOG_BETA = -1e9  # where all rows but those without an error have lost all weight
+
+LEAST_ERROR = np.finfo(np.float64).tiny
 
 LOSSES = {
     "linear": lambda error: error,
@@ -44,6 +49,19 @@ class BoostedRegressors(NamedTuple):
     estimators: list
     weights: np.ndarray
     errors: np.ndarray
+
+    def predict(self, X):
+        """Return the weighted median of the learners."""
+        return weighted_median(self._predict_each(X), self.weights)
+
+    def staged_predict(self, X):
+        """Yield the weighted median after each learner."""
+        predictions = self._predict_each(X)
+        for n in range(1, len(self.weights) + 1):
+            yield weighted_median(predictions[:, :n], self.weights[:n])
+
+    def _predict_each(self, X):
+        return np.column_stack([learner.predict(X) for learner in self.estimators])
 
 
 def target_shares(target_mass, source_mass, n_steps):
@@ -135,12 +153,55 @@ def boost_r2(X, y, target, source, rules, random_state):
             # Worse than AdaBoost.R2 can use; but there must be one learner.
             kept = kept or [(learner, 1.0, error)]
             break
+        # All weight may have left the rows that are predicted with an error.
+        error = max(error, LEAST_ERROR)
         step = rules.learning_rate * math.log((1 - error) / error)
         kept.append((learner, step, error))
-        target = target * np.exp(-step * (1 - errors[:n_target]))
+        lost = np.minimum(step * (1 - errors[:n_target]), LARGEST_EXPONENT)
+        target = target * np.exp(-lost)
         target = target * (mass / target.sum())
     estimators, weights, errors = zip(*kept, strict=True)
     return BoostedRegressors(list(estimators), np.array(weights), np.array(errors))
+
+
+def boost_at_step(target, source, rules, seed, step):
+    """Return the ensemble of one step, and the weights of the source at this step.
+
+    Parameters
+    ----------
+    target, source : Rows
+        With numbers as labels.
+    rules : RegressionRules
+    seed : int or None
+    step : int
+    """
+    both = _stack(target, source)
+    *_, faded = fade_source(
+        *both, target.weights, source.weights, rules, seeded(seed), n_steps=step + 1
+    )
+    return _boost_faded(target, both, faded, rules, seed), faded
+
+
+def held_out_losses(target, source, rules, seed, train, test):
+    """Return the squared error of each held-out target row at each step.
+
+    The parameters are those of `boost_at_step`, and the positions of target rows.
+    """
+    held_out, target = target.take(test), target.take(train)
+    both = _stack(target, source)
+    steps = fade_source(*both, target.weights, source.weights, rules, seeded(seed))
+    ensembles = (_boost_faded(target, both, faded, rules, seed) for faded in steps)
+    return np.array([(ensemble.predict(held_out.X) - held_out.y) ** 2 for ensemble in ensembles])
+
+
+def _stack(target, source):
+    return stack_rows(target.X, source.X), np.concatenate([target.y, source.y])
+
+
+def _boost_faded(target, both, faded, rules, seed):
+    if not faded.any():
+        return boost_r2(*target, np.zeros(0), rules, seeded(seed))
+    return boost_r2(*both, target.weights, faded, rules, seeded(seed))
 
 
 def _fit(X, y, weights, rules, random_state):

@@ -1,13 +1,15 @@
 """Fit any estimator with sample weights, or say that it takes none."""
 
-from inspect import Parameter, signature
+from inspect import signature
 
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression
-from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
+
+from sktransfer.instance._estimator_parts import list_members, list_steps, takes_any_keyword
+from sktransfer.instance._weight_requests import request_weights, weights_arrive
 
 __all__ = ["check_takes_weights", "fit_weighted"]
 
@@ -21,7 +23,7 @@ def fit_weighted(estimator, X, y, sample_weight):
     Raises
     ------
     TypeError
-        When the last step takes no weights.
+        When the last step takes no weights, or a member of an ensemble that votes or is stacked.
     """
     estimator, keywords = _prepare(estimator)
     return estimator.fit(X, y, **dict.fromkeys(keywords, sample_weight))
@@ -36,35 +38,70 @@ def _prepare(estimator):
     """Return a clone and the keywords under which its ``fit`` takes weights."""
     estimator = clone(estimator)
     if get_config()["enable_metadata_routing"]:
-        _request_weights(estimator)
-        keywords = ["sample_weight"] if _routes_weights(estimator) else []
+        request_weights(estimator)
+        keywords = ["sample_weight"] if weights_arrive(estimator) else []
     else:
         keywords = _weight_keywords(estimator)
     if not keywords:
-        raise TypeError(
-            f"Got estimator={type(estimator).__name__}(...), but expected one whose fit takes "
-            "sample_weight; use InstanceWeightingSampler, which draws source rows by their "
-            "weights instead. Where it only passes weights on to others, "
+        raise TypeError(_explain(estimator))
+    return estimator, keywords
+
+
+def _explain(estimator):
+    routing = get_config()["enable_metadata_routing"]
+    arrives = weights_arrive if routing else _takes_weights_by_name
+    left_out = [
+        f"{name!r} ({type(member).__name__})"
+        for name, member in list_members(_innermost(estimator))
+        if not arrives(member)
+    ]
+    reason = f", which has no way to give weights to {', '.join(left_out)}" if left_out else ""
+    advice = ""
+    if not routing:
+        advice = (
+            " Where it only passes weights on to others, "
             "sklearn.set_config(enable_metadata_routing=True) may help."
         )
-    return estimator, keywords
+    elif _weight_keywords(estimator):
+        advice = " sklearn.set_config(enable_metadata_routing=False) lets it take weights."
+    return (
+        f"Got estimator={type(estimator).__name__}(...){reason}, but expected one whose fit takes "
+        "sample_weight; use InstanceWeightingSampler, which draws source rows by their weights "
+        f"instead.{advice}"
+    )
+
+
+def _innermost(estimator):
+    """Return what a pipeline ends in, or what a search is over."""
+    inner = list_steps(estimator)[-1][1] if list_steps(estimator) else None
+    inner = getattr(estimator, "estimator", None) if inner is None else inner
+    return estimator if inner is None else _innermost(inner)
 
 
 def _weight_keywords(estimator):
     """Return the keywords of ``fit`` under which the estimator and its steps take weights."""
     if has_fit_parameter(estimator, "sample_weight"):
         return ["sample_weight"]
-    steps = _steps(estimator)
+    steps = list_steps(estimator)
     if steps:
         if not _step_keywords(steps[-1][1]):
             return []
         return [f"{name}__{word}" for name, step in steps for word in _step_keywords(step)]
+    members = list_members(estimator)
+    if members:
+        reaches_all = all(_takes_weights_by_name(member) for _, member in members)
+        return ["sample_weight"] if reaches_all else []
     if isinstance(estimator, TransformedTargetRegressor):
         return _weight_keywords(estimator.regressor or LinearRegression())
     inner = getattr(estimator, "estimator", None)
-    if inner is not None and _takes_any_keyword(estimator.fit):  # such as GridSearchCV
+    if inner is not None and takes_any_keyword(estimator.fit):  # such as GridSearchCV
         return _weight_keywords(inner)
     return []
+
+
+def _takes_weights_by_name(member):
+    """Whether weights can be passed as ensembles do, which a pipeline does not take."""
+    return _weight_keywords(member) == ["sample_weight"]
 
 
 def _step_keywords(step):
@@ -73,47 +110,7 @@ def _step_keywords(step):
         return []
     keywords = _weight_keywords(step)
     fit_transform = getattr(step, "fit_transform", None)
-    if keywords and fit_transform is not None and not _takes_any_keyword(fit_transform):
+    if keywords and fit_transform is not None and not takes_any_keyword(fit_transform):
         accepted = signature(fit_transform).parameters
         keywords = [keyword for keyword in keywords if keyword in accepted]
     return keywords
-
-
-def _request_weights(estimator):
-    """Have each part that takes weights ask for them, unless the user has decided.
-
-    A search inside hands what it routes to ``score`` as well, which must say what it does with it.
-    """
-    for part in [estimator, *estimator.get_params(deep=True).values()]:
-        if hasattr(part, "set_fit_request") and _is_undecided(part, "fit"):
-            part.set_fit_request(sample_weight=True)
-        if hasattr(part, "set_score_request") and _is_undecided(part, "score"):
-            part.set_score_request(sample_weight=True)
-
-
-def _is_undecided(part, method):
-    """Whether a method takes weights, and the user has not said if it is to get them."""
-    routing = get_routing_for_object(part)
-    own = getattr(routing, "_self_request", routing)  # what a router asks for itself
-    if own is None:
-        return False
-    requests = getattr(own, method).requests
-    return "sample_weight" in requests and requests["sample_weight"] is None
-
-
-def _routes_weights(estimator):
-    """Whether weights that are routed reach the estimator, or the last step of a pipeline."""
-    steps = _steps(estimator)
-    if steps:
-        return _routes_weights(steps[-1][1])
-    routed = get_routing_for_object(estimator).consumes("fit", ["sample_weight"])
-    return has_fit_parameter(estimator, "sample_weight") or "sample_weight" in routed
-
-
-def _steps(estimator):
-    """Return the named steps of a pipeline, or an empty list."""
-    return list(estimator.steps) if hasattr(estimator, "named_steps") else []
-
-
-def _takes_any_keyword(method):
-    return any(p.kind is Parameter.VAR_KEYWORD for p in signature(method).parameters.values())

@@ -33,5 +33,9 @@ def compare_losses(losses, others, sample_weight):
     """
     gains = (others - losses) * sample_weight
     n = len(gains)
-    error = float(np.std(gains, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    # Squares of squared errors overflow; to scale by a power of two loses nothing.
+    exponent = math.frexp(np.abs(gains).max())[1]
+    error = math.inf
+    if n > 1:
+        error = math.ldexp(np.std(np.ldexp(gains, -exponent), ddof=1), exponent) / math.sqrt(n)
     return Gain(float(np.mean(gains)), error)

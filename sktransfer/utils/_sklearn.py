@@ -1,6 +1,7 @@
-"""The only file that imports private names of scikit-learn."""
+"""The only file that uses private names of scikit-learn."""
 
 import copy
+import inspect
 
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -15,6 +16,7 @@ __all__ = [
     "clone_sharing",
     "get_output_config",
     "safe_indexing",
+    "scorer_takes_weights",
     "wrap_in_container",
 ]
 
@@ -45,3 +47,9 @@ def wrap_in_container(rows, original, estimator):
     A frame takes the index of ``original``, the rows before.
     """
     return _wrap_data_with_container("transform", rows, original, estimator)
+
+
+def scorer_takes_weights(scorer):
+    """Whether the function behind a scorer takes ``sample_weight``."""
+    function = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in inspect.signature(function).parameters

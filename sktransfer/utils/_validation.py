@@ -76,7 +76,8 @@ def check_labels(y):
             f"Got y with {n_bad} missing or infinite labels, but expected a label for each row; "
             "remove those rows. (Input y contains NaN, None or infinity.)"
         )
-    if y.dtype.kind == "f" and (largest := np.abs(y).max(initial=0)) > LARGEST:
+    # As a Python float, since LARGEST is infinite as a float32.
+    if y.dtype.kind == "f" and (largest := float(np.abs(y).max(initial=0))) > LARGEST:
         raise ValueError(
             f"Got y with values up to {largest:g}, but expected at most {LARGEST:g}, whose squares "
             "are finite; scale the labels."

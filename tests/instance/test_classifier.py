@@ -12,6 +12,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifierCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
@@ -192,11 +193,19 @@ def test_estimator_that_takes_no_weights(estimator, routing):
 
 
 def test_meta_estimators_that_route_weights():
-    voting = VotingClassifier([("lr", LogisticRegression()), ("tree", DecisionTreeClassifier())])
-    with pytest.raises(TypeError, match="enable_metadata_routing=True"):
-        make_classifier(voting).fit(X, y)
+    voting = VotingClassifier(
+        [("lr", LogisticRegression()), ("tree", DecisionTreeClassifier(random_state=0))]
+    )
+    off = make_classifier(voting).fit(X, y)
     with config_context(enable_metadata_routing=True):
-        assert make_classifier(voting).fit(X, y).score(X, y) > 0.5
+        on = make_classifier(voting).fit(X, y)
+        assert on.score(X, y) > 0.5
+    np.testing.assert_array_equal(on.predict(X), off.predict(X))
+    several = make_classifier(OneVsRestClassifier(LogisticRegression()))
+    with pytest.raises(ValueError, match="enable_metadata_routing=True"):
+        several.fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        assert several.fit(X, y).score(X, y) > 0.5
 
 
 @pytest.mark.parametrize(

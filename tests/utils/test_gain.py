@@ -23,3 +23,11 @@ def test_gain_is_paired_and_weighted():
 
 def test_one_row_tells_nothing():
     assert compare_losses(np.zeros(1), np.ones(1), np.ones(1)) == (1.0, math.inf)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e200])
+def test_losses_of_any_scale(scale):
+    losses, others, weights = np.array([1.0, 2.0, 4.0]), np.array([2.0, 1.0, 7.0]), np.ones(3)
+    gain = compare_losses(losses, others, weights)
+    scaled = compare_losses(losses * scale, others * scale, weights)
+    assert scaled == pytest.approx((gain.mean * scale, gain.standard_error * scale))
