@@ -5,6 +5,12 @@ import difflib
 import numpy as np
 from scipy import sparse
 
+from sktransfer.utils._columns import (
+    check_column_names_differ,
+    check_column_values,
+    describe_column,
+    kind_of_column,
+)
 from sktransfer.utils._immutable import Immutable
 from sktransfer.utils._validation import LARGEST, check_labels
 
@@ -143,23 +149,18 @@ def check_domain_rows(X, name="X"):
     if isinstance(X, np.ndarray):
         _check_finite(X, name)
     else:
-        _check_columns_finite(X, name)
+        check_column_names_differ(list(X.columns), name)
+        for column in X.columns:
+            check_column_values(X[column].to_numpy(), column, name)
     return X
-
-
-def _check_columns_finite(X, name):
-    for column in X.columns:
-        values = X[column].to_numpy()
-        if values.dtype.kind == "f" and np.isinf(values).any():
-            raise ValueError(
-                f"Got {name} with infinity in the column {column!r}, but expected finite values; "
-                "remove the rows."
-            )
 
 
 def _check_finite(X, name):
     if X.dtype.kind == "c":
         raise ValueError(f"Got {name} with dtype={X.dtype}, but expected real numbers.")
+    if X.dtype.kind == "O" and X.ndim == 2:
+        for column, values in enumerate(X.T):
+            check_column_values(values, column, name)
     if X.dtype.kind != "f":
         return
     if np.isinf(X).any():
@@ -271,6 +272,9 @@ def _check_array_shapes(X_target, X_source):
             f"Got source rows with dtype={X_source.dtype} and target rows with "
             f"dtype={X_target.dtype}, but expected both to be numbers or both to be text."
         )
+    if len(target) == 1 and "O" in {X_target.dtype.kind, X_source.dtype.kind}:
+        for column in range(X_target.shape[1]):
+            _check_same_kind(column, X_target[:, column], X_source[:, column])
 
 
 def _check_column_names(target, source):
@@ -306,18 +310,45 @@ def _shorten(names, most=5):
 
 
 def _check_column_kinds(X_target, X_source):
-    differing = [
-        name
-        for name in X_target.columns
-        if _is_numeric(X_target[name]) != _is_numeric(X_source[name])
-    ]
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"Got column {name!r} with dtype={X_source[name].dtype} in the source, but expected "
-            f"the kind of the target, dtype={X_target[name].dtype}; convert "
-            f"{_shorten(differing)}."
+    for name in X_target.columns:
+        target, source = X_target[name], X_source[name]
+        same_type = _is_numeric(target) == _is_numeric(source)
+        _check_same_kind(name, target, source, same_type=same_type)
+
+
+def _check_same_kind(name, target, source, *, same_type=True):
+    """Raise where one column holds numbers and the other text, say; mixed ones go with all."""
+    if same_type and _has_categories(target, source):
+        return
+    target_values, source_values = np.asarray(target), np.asarray(source)
+    kinds = [kind_of_column(values) for values in (target_values, source_values)]
+    differ = kinds[0] != kinds[1] and not {None, "values"} & set(kinds)
+    if same_type and not differ:
+        return
+    raise ValueError(
+        f"Got column {name!r} with {describe_column(source, source_values)} in the source, but "
+        f"expected the kind of the target, {describe_column(target, target_values)}; "
+        f"{_suggest_conversion(kinds)}."
+    )
+
+
+def _suggest_conversion(kinds):
+    if set(kinds) == {"numbers", "text"}:
+        return (
+            "make numbers of the text (pandas.to_numeric; polars: cast), or text of the numbers "
+            "where they are codes"
         )
+    if "dates" in kinds or "durations" in kinds:
+        return "make dates of the other column (pandas.to_datetime), or numbers of both"
+    return "convert the column of one domain to the dtype of the other"
+
+
+def _has_categories(*columns):
+    """Whether each column is one of categories, so that its values need no look."""
+    return all(
+        str(column.dtype).lower().startswith(("category", "categorical", "enum"))
+        for column in columns
+    )
 
 
 def _is_numeric(column):

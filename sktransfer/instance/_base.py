@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d
 from sktransfer.domain import SourceDomain, check_domain_rows, check_domains
 from sktransfer.exceptions import LowOverlapWarning
 from sktransfer.instance._backbone_space import to_activations
+from sktransfer.instance._domain_auc import measure_domain_auc
 from sktransfer.utils._sklearn import clone_sharing
 from sktransfer.utils._state import restored_on_error
 from sktransfer.utils._validation import check_labels, check_number
@@ -29,7 +30,8 @@ class BaseWeighting(ABC, BaseEstimator):
     ``flatten``, ``clip`` and ``backbone`` among its parameters, and estimates the log density
     ratio in ``_compute_log_weights(X_source, X_target)``. One that goes by labels sets
     ``_uses_labels = True`` and takes ``y_source`` and ``y_target`` as well, the latter None
-    where the target has no labels.
+    where the target has no labels. One whose weights mean nothing where the rows of the domains
+    do not overlap sets ``_compares_rows = True`` or sets ``domain_auc_`` by itself.
 
     Parameters
     ----------
@@ -58,8 +60,10 @@ class BaseWeighting(ABC, BaseEstimator):
         Share of all weight that the heaviest row carries.
 
     domain_auc_ : float or None
-        How well the domains can be told apart, where the method measures it: 0.5 not at all, 1
-        without error.
+        How well the domains of held-out rows can be told apart: 0.5 not at all, 1 without error.
+        Where the method has no measure of its own, it comes from kernel least squares on at most
+        200 rows of each domain. None where a domain has too few rows for that, and where the
+        weights do not depend on the rows.
 
     References
     ----------
@@ -74,6 +78,8 @@ class BaseWeighting(ABC, BaseEstimator):
 
     # Whether ``_compute_log_weights`` also takes ``y_source`` and ``y_target``.
     _uses_labels = False
+    # Whether ``domain_auc_`` is measured here, for a method that has no measure of its own.
+    _compares_rows = False
 
     def __sklearn_clone__(self):
         return clone_sharing(self, ("backbone",))
@@ -84,7 +90,8 @@ class BaseWeighting(ABC, BaseEstimator):
         Parameters
         ----------
         X_source, X_target : array or DataFrame with the same columns
-            Rows of the two domains: of a table, or images of one shape.
+            Rows of the two domains: of a table, or images of one shape. Each row counts once;
+            repeat target rows that stand for more.
 
         y_source, y_target : array-like of shape (n_source,) and (n_target,), default=None
             Labels, for the methods that go by them, such as :class:`LabelShiftWeighting`; the
@@ -120,6 +127,8 @@ class BaseWeighting(ABC, BaseEstimator):
 
         self.domain_auc_ = None
         self.log_ratio_ = self._compute_log_weights(X_source, X_target, **labels)
+        if self.domain_auc_ is None and self._compares_rows:
+            self.domain_auc_ = measure_domain_auc(X_source, X_target)
         # Zero times the -inf of rows without weight would not be zero.
         log_weights = self.flatten * self.log_ratio_ if self.flatten else np.zeros(len(X_source))
         weights = normalize_log_weights(log_weights, self.clip)

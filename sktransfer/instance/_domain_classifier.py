@@ -69,10 +69,10 @@ class DomainClassifierWeighting(BaseWeighting):
 
     Attributes
     ----------
-    classifier_ : classifier
-        The (unfitted) classifier that gave the weights.
+    classifier_ : classifier or None
+        The (unfitted) classifier that gave the weights; None where nothing can be held out.
 
-    log_loss_ : float
+    log_loss_ : float or None
         Its held-out log loss, after calibration.
 
     log_ratio_, effective_sample_size_, max_share_, domain_auc_

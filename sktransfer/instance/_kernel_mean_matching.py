@@ -17,8 +17,8 @@ from sktransfer.instance._kernels import (
     compute_squared_distances,
     log_of,
     median_squared_distance,
-    prepare_rows,
 )
+from sktransfer.instance._reach import prepare_rows_within_reach
 from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_count, check_number, check_option
 
@@ -29,6 +29,7 @@ SMALLEST_RIDGE = 1e-6  # below, Newton steps take hundreds, for the same discrep
 LARGEST_RIDGE = 10.0
 ROWS_AT_ONCE = 10_000
 SMALLEST_GRADIENT = 1e-14
+MOST_WITHIN_REACH = 0.95  # share of the source rows; few that are beyond take little weight
 NO_DIRECTION = 1e-10  # share of the largest eigenvalue below which a direction is rounding
 
 
@@ -51,9 +52,15 @@ class KernelMeanMatching(BaseWeighting):
     :math:`\lambda` can be chosen by how well this function predicts rows that were held out, and
     comes out large where the domains do not differ.
 
-    Columns are standardised over both domains. The kernel is approximated from a sample of the
-    rows (Nyström), and is exact where ``n_components`` is no less than the number of rows of both
-    domains. Time and memory grow linearly with the number of rows.
+    Source rows that are farther from the target than all of its rows are from each other have no
+    weight, where they are more than 5 % of the source, more than by chance, and the others can
+    carry all weight within :math:`B`: the kernel says nothing of rows that far away, and
+    :math:`\lambda` would give them the weight 1.
+
+    Columns are standardised over both domains, without the rows beyond reach. The kernel is
+    approximated from a sample of the rows (Nyström), and is exact where ``n_components`` is no
+    less than the number of rows of both domains. Time and memory grow linearly with the number
+    of rows.
 
     Parameters
     ----------
@@ -118,6 +125,10 @@ class KernelMeanMatching(BaseWeighting):
     The dual problem has as many variables as the kernel has components, is smooth and strongly
     convex. It is solved by Newton steps; the bounds and the mean hold exactly after each.
 
+    Matching means says much of rows with a large ratio and little of those with a small one,
+    many of which have no weight at all: their order says nothing. Where it matters, use
+    :class:`KLIEP` or :class:`DomainClassifierWeighting`.
+
     References
     ----------
     .. [1] Huang, Smola, Gretton, Borgwardt and Schölkopf, "Correcting sample selection bias by
@@ -138,6 +149,8 @@ class KernelMeanMatching(BaseWeighting):
     >>> bool(abs(after).max() < abs(before).max() / 5)
     True
     """
+
+    _compares_rows = True
 
     def __init__(
         self,
@@ -167,8 +180,15 @@ class KernelMeanMatching(BaseWeighting):
     def _compute_log_weights(self, X_source, X_target):
         self._check_parameters()
         random_state = check_random_state(self.random_state)
-        rows = prepare_rows(X_source, X_target, type(self).__name__)
-        with few_threads((len(rows.source) + len(rows.target)) * self.n_components):
+        with few_threads((len(X_source) + len(X_target)) * self.n_components):
+            reach = prepare_rows_within_reach(
+                X_source,
+                X_target,
+                type(self).__name__,
+                least_share=1 / self.bound,  # fewer rows could not carry all weight
+                most_share=MOST_WITHIN_REACH,
+            )
+            rows, bound = reach.rows, max(self.bound * reach.share, 1.0)
             if isinstance(self.gamma, str):
                 self.gamma_ = 0.5 / median_squared_distance(rows, random_state)
             else:
@@ -177,13 +197,11 @@ class KernelMeanMatching(BaseWeighting):
                 rows, self.gamma_, self.n_components, random_state
             )
             if self.ridge == "auto":
-                self.ridge_ = _choose_ridge(
-                    phi_source, phi_target, self.bound, self.cv, random_state
-                )
+                self.ridge_ = _choose_ridge(phi_source, phi_target, bound, self.cv, random_state)
             else:
                 self.ridge_ = float(self.ridge)
-            weights = self._match_means(phi_source, phi_target.mean(axis=0))
-        return rows.in_given_order(log_of(weights))
+            weights = self._match_means(phi_source, phi_target.mean(axis=0), bound)
+        return reach.in_given_order(log_of(weights / reach.share))
 
     def _check_parameters(self):
         check_gamma(self.gamma, ("median",))
@@ -197,13 +215,13 @@ class KernelMeanMatching(BaseWeighting):
         check_count("max_iter", self.max_iter)
         check_number("tol", self.tol, low=0, low_open=True)
 
-    def _match_means(self, phi, target_mean):
+    def _match_means(self, phi, target_mean, bound):
         """Take Newton steps on the dual until its gradient is small."""
         if self.ridge_ == np.inf:
             self.n_iter_ = 0
             self.discrepancy_ = float(np.linalg.norm(phi.mean(axis=0) - target_mean))
             return np.ones(len(phi))
-        dual = _Dual(phi, target_mean, self.ridge_, self.bound)
+        dual = _Dual(phi, target_mean, self.ridge_, bound)
         point = dual.evaluate(np.zeros(phi.shape[1]))
         enough = max(self.tol * np.linalg.norm(point.gradient), SMALLEST_GRADIENT)
         self.n_iter_ = 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from sktransfer.domain import stack_rows
 from sktransfer.instance._matrix import as_matrix
-from sktransfer.instance._standard_columns import standardize_columns
+from sktransfer.instance._standard_columns import names_of_columns, standardize_columns
 from sktransfer.utils._validation import check_number, check_option
 
 __all__ = [
@@ -65,7 +65,7 @@ def prepare_rows(X_source, X_target, method):
     target, source = matrix[: len(X_target)], matrix[len(X_target) :]
     source_order = _order_by_content(source)
     matrix = np.concatenate([target[_order_by_content(target)], source[source_order]])
-    columns = standardize_columns(matrix, is_category, method)
+    columns = standardize_columns(matrix, is_category, method, names_of_columns(X_target))
     return KernelRows(columns[len(target) :], columns[: len(target)], source_order)
 
 

@@ -96,7 +96,7 @@ class KLIEP(BaseWeighting):
         of the target from the source; None where ``gamma`` was given.
 
     objective_ : float64 array of shape (n_iter,)
-        Mean log ratio of the target rows after each step.
+        Mean log ratio of the target rows after each step; empty where all weights are equal.
 
     log_ratio_, effective_sample_size_, max_share_, domain_auc_
         See :class:`BaseWeighting`. ``log_ratio_`` is ``-inf`` for rows out of reach of all
@@ -119,6 +119,8 @@ class KLIEP(BaseWeighting):
     >>> weights.shape, float(weights.mean().round(6))
     ((500,), 1.0)
     """
+
+    _compares_rows = True
 
     def __init__(
         self,

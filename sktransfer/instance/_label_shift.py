@@ -101,7 +101,8 @@ class LabelShiftWeighting(BaseWeighting):
         with ``y_target``, and where no class can be held out; all weights are equal then.
 
     log_ratio_, effective_sample_size_, max_share_, domain_auc_
-        See :class:`BaseWeighting`; ``domain_auc_`` is None.
+        See :class:`BaseWeighting`. Shares of classes that differ alone seldom bring
+        ``domain_auc_`` near 1; if it is, the classes do not look alike.
 
     References
     ----------
@@ -129,6 +130,7 @@ class LabelShiftWeighting(BaseWeighting):
     array([0.1, 0.9])
     """
 
+    _compares_rows = True
     _uses_labels = True
 
     def __init__(

@@ -1,5 +1,7 @@
 """Rows of any kind as one matrix of floats, for methods that measure rows."""
 
+import datetime
+
 import numpy as np
 
 from sktransfer.domain import is_frame
@@ -11,8 +13,8 @@ __all__ = ["as_matrix"]
 def as_matrix(X):
     """Turn rows into float64 columns.
 
-    Images are flattened. Columns that are no numbers become the positions of their values among
-    the sorted ones; missing values become NaN.
+    Images are flattened, dates become seconds. Columns of other kinds become the positions of
+    their values among the sorted ones; missing values become NaN.
 
     Parameters
     ----------
@@ -46,9 +48,21 @@ def _encode_column(column):
     present = ~np.array([is_missing(value) for value in column], dtype=bool)
     values = [value for value, keep in zip(column, present, strict=True) if keep]
     codes = np.full(len(column), np.nan)
+    if values and all(isinstance(value, datetime.date) for value in values):
+        codes[present] = [_to_seconds(value) for value in values]
+        return codes, False
     try:
         codes[present] = np.array(values, dtype=np.float64)
         return codes, any(isinstance(value, str) for value in values)
     except (TypeError, ValueError):
         codes[present] = np.unique([str(value) for value in values], return_inverse=True)[1]
         return codes, True
+
+
+def _to_seconds(date):
+    """Return the seconds from 1970 to a date, whatever its time zone."""
+    if not isinstance(date, datetime.datetime):
+        return (date - datetime.date(1970, 1, 1)).total_seconds()
+    return (
+        date - datetime.datetime(1970, 1, 1, tzinfo=date.tzinfo and datetime.UTC)
+    ).total_seconds()

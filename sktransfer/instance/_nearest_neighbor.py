@@ -89,6 +89,8 @@ class NearestNeighborWeighting(BaseWeighting):
     array([1. , 1.5, 1.5, 0. ])
     """
 
+    _compares_rows = True
+
     def __init__(
         self,
         *,

@@ -137,7 +137,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
             Rows in the container of ``X``.
 
         y_resampled : array or Series
-            Their labels.
+            Their labels, in the container of ``y``; an array for a list.
         """
         with restored_on_error(self):
             return self._fit_resample(X, y)
@@ -157,7 +157,8 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
             Labels of the target rows.
 
         sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the target rows; 1 each by default.
+            Weights of the target rows; 1 each by default. They are returned, and set the share of
+            the source; the weighting takes each target row as one.
 
         Returns
         -------
@@ -165,7 +166,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
             Rows in the container of ``X``.
 
         y_both : array or Series
-            Their labels.
+            Their labels, in the container of ``y``; an array for a list.
 
         sample_weight : float64 array of shape (n_rows + n_source,)
 
@@ -189,7 +190,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
         n_draws = self._count_draws(len(y_target), weighted)
         if n_draws == 0:
             self.source_indices_ = np.zeros(0, dtype=int)
-            return X if is_frame(X) else X_target, y if hasattr(y, "iloc") else y_target
+            return X if is_frame(X) else X_target, _like(y, y_target)
         X_source, y_source = stack_sources(weighted)
         weights = share_mass(len(y_source), weighted)
         self.source_indices_ = _draw(weights, n_draws, _strata(y_source), random_state)
@@ -204,7 +205,7 @@ class InstanceWeightingSampler(OneToOneFeatureMixin, BaseEstimator):
             sample_weight, X_target, dtype=np.float64, ensure_non_negative=True, copy=True
         )
         if not weighted:
-            return X if is_frame(X) else X_target, y if hasattr(y, "iloc") else y_target, weights
+            return X if is_frame(X) else X_target, _like(y, y_target), weights
         mass = self.n_samples
         if mass is None:
             mass = weights.sum() * self.source_share / (1 - self.source_share)
@@ -269,12 +270,35 @@ def _draw(weights, n_draws, strata, random_state):
 
 
 def _like(y, values):
-    """Return the labels as a pandas object where they came as one."""
-    if not hasattr(y, "iloc"):
-        return values
-    if hasattr(y, "columns"):
-        return type(y)(values, columns=y.columns)
-    # A categorical stays one if it has the labels of the source.
-    is_categorical = hasattr(y, "cat")
-    keeps_dtype = is_categorical and np.isin(values, np.asarray(y.cat.categories)).all()
-    return type(y)(values, name=y.name, dtype=y.dtype if keeps_dtype else None)
+    """Return the labels in the container that they came in, with its dtype where it fits."""
+    if is_frame(y):
+        name = y.columns[0]
+        column = _as_series(y[name], values)
+        return column.to_frame() if hasattr(y, "iloc") else type(y)({name: column})
+    return _as_series(y, values) if _is_series(y) else values
+
+
+def _is_series(y):
+    is_polars = type(y).__module__.partition(".")[0] == "polars"
+    return hasattr(y, "iloc") or (is_polars and hasattr(y, "to_numpy"))
+
+
+def _as_series(series, values):
+    if hasattr(series, "iloc"):
+        new = type(series)(values, name=series.name)
+        if hasattr(series, "cat") and not np.isin(values, np.asarray(series.cat.categories)).all():
+            return new
+        try:
+            cast = new.astype(series.dtype)
+        except (TypeError, ValueError):
+            return new
+        is_same = (cast.to_numpy() == new.to_numpy()).all()
+    else:
+        # Text as objects is a column of Python objects to polars, unless it comes in a list.
+        new = type(series)(series.name, values.tolist())
+        if new.dtype.is_numeric() != series.dtype.is_numeric():
+            return new
+        cast = new.cast(series.dtype, strict=False)
+        is_same = not cast.has_nulls() and (cast.to_numpy() == new.to_numpy()).all()
+    # Enumerations may lack labels of the source, and integers be too small for them.
+    return cast if is_same else new

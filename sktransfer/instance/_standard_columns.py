@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from sktransfer.domain import stack_rows
+from sktransfer.domain import is_frame, stack_rows
 from sktransfer.instance._matrix import as_matrix
 
-__all__ = ["draw_in_order", "standardize_columns", "to_standard_columns"]
+__all__ = ["draw_in_order", "names_of_columns", "standardize_columns", "to_standard_columns"]
 
 MAX_CATEGORIES = 1000  # of a column; more are names of rows rather than categories
 NO_SPREAD = 1e-14  # spread of a column, relative to its values, that is only rounding
@@ -22,11 +22,16 @@ def to_standard_columns(X_source, X_target, method):
         Name of the class that asks, for errors.
     """
     matrix, is_category = as_matrix(stack_rows(X_target, X_source))
-    columns = standardize_columns(matrix, is_category, method)
+    columns = standardize_columns(matrix, is_category, method, names_of_columns(X_target))
     return columns[len(X_target) :], columns[: len(X_target)]
 
 
-def standardize_columns(matrix, is_category, method):
+def names_of_columns(X):
+    """Return what errors call the columns of a matrix that `as_matrix` made."""
+    return list(X.columns) if is_frame(X) else range(np.prod(X.shape[1:], dtype=int))
+
+
+def standardize_columns(matrix, is_category, method, names):
     """Return columns in which distances mean something.
 
     Numbers get the mean 0 and the variance 1 over all rows. A column of categories becomes one of
@@ -41,20 +46,26 @@ def standardize_columns(matrix, is_category, method):
     method : str
         Name of the class that asks, for errors.
 
+    names : sequence
+        Names of the columns, for errors.
+
     Raises
     ------
     ValueError
         When numbers are missing, or a column has too many categories.
     """
-    n_missing = int(np.isnan(matrix[:, ~is_category]).any(axis=1).sum())
-    if n_missing:
+    is_missing = np.isnan(matrix) & ~is_category
+    if is_missing.any():
+        missing = [repr(names[i]) for i in np.flatnonzero(is_missing.any(axis=0))]
+        where = missing[0] if len(missing) == 1 else f"{missing[0]} and {len(missing) - 1} more"
         raise ValueError(
-            f"Got X_source and X_target with missing values in {n_missing} rows, but {method} "
-            "compares rows by their distance; impute both domains first, or use "
-            "DomainClassifierWeighting, which takes missing values."
+            f"Got X_source and X_target with missing values (NaN) in "
+            f"{np.count_nonzero(is_missing.any(axis=1))} rows, in the column {where}, but "
+            f"{method} compares rows by their distance; impute both domains first, "
+            "or use DomainClassifierWeighting, which takes missing values."
         )
     blocks = [_standardize(matrix[:, ~is_category])]
-    blocks += [_to_indicators(codes, method) for codes in matrix.T[is_category]]
+    blocks += [_to_indicators(matrix[:, i], method, names[i]) for i in np.flatnonzero(is_category)]
     return np.hstack(blocks)
 
 
@@ -68,12 +79,12 @@ def _standardize(matrix):
     return columns / np.where(spread > NO_SPREAD, spread, 1)
 
 
-def _to_indicators(codes, method):
+def _to_indicators(codes, method, name):
     values, positions = np.unique(codes, return_inverse=True)
     if len(values) > MAX_CATEGORIES:
         raise ValueError(
-            f"Got X_source and X_target with a column of {len(values)} categories, but {method} "
-            f"makes a column of each, and expected at most {MAX_CATEGORIES}; leave the column out "
+            f"Got X_source and X_target with a column of {len(values)} categories, {name!r}, but "
+            f"{method} makes a column of each, and expected at most {MAX_CATEGORIES}; leave it out "
             "or group its categories, or use DomainClassifierWeighting."
         )
     return np.eye(len(values))[positions]

@@ -12,8 +12,8 @@ from sktransfer.instance._kernels import (
     compute_squared_distances,
     log_of,
     median_squared_distance,
-    prepare_rows,
 )
+from sktransfer.instance._reach import prepare_rows_within_reach
 from sktransfer.utils._threads import few_threads
 from sktransfer.utils._validation import check_count, check_number, check_option
 
@@ -47,8 +47,12 @@ class ULSIF(BaseWeighting):
     a closed form, leave-one-out included, so both :math:`\gamma` and :math:`\lambda` are chosen
     by it.
 
-    Columns are standardised over both domains. Time and memory grow linearly with the number of
-    rows.
+    Source rows that are farther from the target than all of its rows are from each other have no
+    weight, unless as many would be as far by chance. Least squares makes waves there: a negative
+    ratio, and beyond it a positive one, for nothing.
+
+    Columns are standardised over both domains, without the rows beyond reach. Time and memory
+    grow linearly with the number of rows.
 
     Parameters
     ----------
@@ -111,6 +115,10 @@ class ULSIF(BaseWeighting):
     The paper of the plain ratio sets negative :math:`\theta_l` to 0 instead of a negative ratio.
     That costs accuracy: it takes coefficients of both signs to make narrow shapes of wide kernels.
 
+    The error is small where the ratio is large; among rows whose ratio is next to nothing, the
+    order of the weights says nothing, and many are 0. Where the order of such rows matters, use
+    :class:`KLIEP` or :class:`DomainClassifierWeighting`.
+
     References
     ----------
     .. [1] Kanamori, Hido and Sugiyama, "A least-squares approach to direct importance
@@ -129,6 +137,8 @@ class ULSIF(BaseWeighting):
     >>> plain.effective_sample_size_ < relative.effective_sample_size_
     True
     """
+
+    _compares_rows = True
 
     def __init__(
         self,
@@ -158,18 +168,23 @@ class ULSIF(BaseWeighting):
             check_number("ridge", self.ridge, low=0, low_open=True)
         check_count("n_centers", self.n_centers)
         random_state = check_random_state(self.random_state)
-        rows = prepare_rows(X_source, X_target, type(self).__name__)
-        with few_threads((len(rows.source) + len(rows.target)) * self.n_centers):
-            centers = choose_landmarks(rows, self.n_centers, random_state)
-            distances = [compute_squared_distances(X, centers) for X in rows[:2]]
-            self._choose_parameters(rows, distances, random_state)
-            if self.gamma_ == 0:
-                return np.zeros(len(rows.source))
-            kernels = [compute_kernel(d, self.gamma_) for d in distances]
-            ratio = kernels[0] @ _solve(*kernels, self.alpha, self.ridge_)
-        return rows.in_given_order(log_of(np.maximum(ratio, 0)))
+        with few_threads((len(X_source) + len(X_target)) * self.n_centers):
+            reach = prepare_rows_within_reach(X_source, X_target, type(self).__name__)
+            # Source rows beyond reach have a ratio of 0, and count as such in the mean squares.
+            level = self.alpha + (1 - self.alpha) * reach.share
+            ratio = self._fit_ratio(reach.rows, self.alpha / level, random_state)
+        return reach.in_given_order(log_of(np.maximum(ratio, 0) / level))
 
-    def _choose_parameters(self, rows, distances, random_state):
+    def _fit_ratio(self, rows, alpha, random_state):
+        centers = choose_landmarks(rows, self.n_centers, random_state)
+        distances = [compute_squared_distances(X, centers) for X in rows[:2]]
+        self._choose_parameters(rows, distances, alpha, random_state)
+        if self.gamma_ == 0:
+            return np.ones(len(rows.source))
+        kernels = [compute_kernel(d, self.gamma_) for d in distances]
+        return kernels[0] @ _solve(*kernels, alpha, self.ridge_)
+
+    def _choose_parameters(self, rows, distances, alpha, random_state):
         n_least = min(len(rows.source), len(rows.target))
         widths = WIDTHS if self.gamma == "auto" else (1.0,)
         if isinstance(self.gamma, str):
@@ -191,7 +206,7 @@ class ULSIF(BaseWeighting):
         self.risk_ = RISK_OF_EQUAL_WEIGHTS
         for gamma in gammas:
             kernels = [compute_kernel(d, gamma) for d in distances]
-            risks = _leave_one_out_risks(*kernels, self.alpha, ridges)
+            risks = _leave_one_out_risks(*kernels, alpha, ridges)
             best = np.argmin(risks)
             if risks[best] < self.risk_:
                 self.gamma_, self.ridge_ = gamma, float(ridges[best])

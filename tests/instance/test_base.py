@@ -57,6 +57,25 @@ def test_few_effective_rows_warn_with_the_numbers():
     assert weighting.domain_auc_ is None
 
 
+class ComparingWeighting(GivenWeighting):
+    """Weights that mean nothing where the rows do not overlap."""
+
+    _compares_rows = True
+
+
+def test_methods_that_compare_rows_warn_where_these_do_not_overlap():
+    rng = np.random.default_rng(0)
+    X_source, X_target = 0.1 * rng.normal(size=(40, 2)), 9 + rng.normal(size=(30, 2))
+    GivenWeighting().compute_weights(X_source, X_target)
+    weighting = ComparingWeighting()
+    with pytest.warns(LowOverlapWarning, match=r"\(AUC 1\.000\).*preprocessing that differs"):
+        weighting.compute_weights(X_source, X_target)
+    weighting.compute_weights(X_source, X_source)
+    assert weighting.domain_auc_ == pytest.approx(0.5, abs=0.1)
+    weighting.compute_weights(X_source, X_target[:5])  # too few to tell
+    assert weighting.domain_auc_ is None
+
+
 class RememberingWeighting(BaseWeighting):
     """Keep what reaches the method."""
 

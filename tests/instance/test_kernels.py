@@ -93,8 +93,8 @@ def test_missing_values_are_an_error_that_says_what_to_do(weighting):
     X = np.eye(4)
     X[1, 1] = np.nan
     message = (
-        f"with missing values in 2 rows, but {type(weighting).__name__} compares rows.*impute "
-        "both domains first, or use DomainClassifierWeighting"
+        rf"with missing values \(NaN\) in 2 rows, in the column 1, but {type(weighting).__name__} "
+        "compares rows.*impute both domains first, or use DomainClassifierWeighting"
     )
     with pytest.raises(ValueError, match=message):
         weighting.compute_weights(X, X)

@@ -126,8 +126,59 @@ def test_frames_stay_frames():
     assert y_both.name == "sick"
     assert y_both.index.equals(X_both.index)
     source = SourceDomain(pl.DataFrame(SOURCE.X, schema=columns), SOURCE.y)
-    X_both, _ = InstanceWeightingSampler(source).fit_resample(pl.DataFrame(X, schema=columns), y)
+    frame, labels = pl.DataFrame(X, schema=columns), pl.Series("sick", y)
+    X_both, y_both = make_sampler(source, weighting=None).fit_resample(frame, labels)
     assert isinstance(X_both, pl.DataFrame)
+    assert isinstance(y_both, pl.Series) and y_both.name == "sick"
+
+
+NAMES = np.array(["no", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "y_source"),
+    [
+        (pl.Series("sick", y, dtype=pl.Int8), SOURCE.y),
+        (pl.Series("sick", NAMES[y]), NAMES[SOURCE.y]),
+        (pl.Series("sick", NAMES[y], dtype=pl.Categorical), NAMES[SOURCE.y]),
+        (pl.Series("sick", NAMES[y], dtype=pl.Enum(["no", "yes"])), NAMES[SOURCE.y]),
+        (pl.Series("sick", y == 1), SOURCE.y == 1),
+        (pl.Series("sick", X[:, 0]), SOURCE.X[:, 0]),
+        (pd.Series(y, name="sick", dtype="Int64"), SOURCE.y),
+        (pd.Series(NAMES[y], name="sick", dtype="object"), NAMES[SOURCE.y]),
+        (pd.Series(NAMES[y], name="sick", dtype="category"), NAMES[SOURCE.y]),
+        (pd.Series(X[:, 0], name="sick", dtype="float32"), SOURCE.X[:, 0].astype("float32")),
+    ],
+    ids=lambda labels: f"{type(labels).__module__[:6]} {labels.dtype}",
+)
+@pytest.mark.parametrize("n_samples", [0, None])
+def test_labels_come_back_in_their_container(labels, y_source, n_samples):
+    sampler = make_sampler(SourceDomain(SOURCE.X, y_source), n_samples=n_samples)
+    expected = np.asarray(labels), y_source
+    for y_both in (sampler.fit_resample(X, labels)[1], sampler.fit_weights(X, labels)[1]):
+        assert (type(y_both), y_both.dtype, y_both.name) == (type(labels), labels.dtype, "sick")
+        assert y_both.to_numpy()[:40].tolist() == expected[0].tolist()
+        assert set(y_both.to_numpy()[40:].tolist()) <= set(expected[1].tolist())
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_labels_that_do_not_fit_the_dtype_of_the_target(library):
+    small = library.Series(y.tolist(), dtype={pd: "int8", pl: pl.Int8}[library])
+    y_both = make_sampler(SourceDomain(SOURCE.X, SOURCE.y + 300)).fit_resample(X, small)[1]
+    assert isinstance(y_both, library.Series)
+    assert set(y_both.to_numpy().tolist()) == {0, 1, 300, 301}
+    few = {pd: "category", pl: pl.Enum(["no", "yes"])}[library]
+    named = library.Series(NAMES[y].tolist(), dtype=few)
+    y_both = make_sampler(SourceDomain(SOURCE.X, np.full(200, "ill"))).fit_resample(X, named)[1]
+    assert set(y_both.to_list()) == {"no", "yes", "ill"}
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("library", [pd, pl])
+def test_labels_in_a_frame(library):
+    y_both = make_sampler().fit_resample(X, library.DataFrame({"sick": y}))[1]
+    assert isinstance(y_both, library.DataFrame)
+    assert (y_both.shape, list(y_both.columns)) == ((80, 1), ["sick"])
 
 
 def test_images():

@@ -35,7 +35,9 @@ def test_categories_become_columns():
 
 def test_too_many_categories():
     names = pd.DataFrame({"name": [f"person {i}" for i in range(1200)]})
-    with pytest.raises(ValueError, match="column of 1200 categories, but KLIEP makes.*group"):
+    with pytest.raises(
+        ValueError, match="column of 1200 categories, 'name', but KLIEP makes.*group"
+    ):
         to_standard_columns(names, names[:3], "KLIEP")
 
 

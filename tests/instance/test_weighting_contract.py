@@ -3,7 +3,9 @@
 ``RATIOS`` are those that estimate the density ratio of the rows. ``OTHERS`` go by something else.
 """
 
+import inspect
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sktransfer.datasets import make_covariate_shift
+from sktransfer.exceptions import LowOverlapWarning
 from sktransfer.instance import (
     KLIEP,
     ULSIF,
@@ -257,6 +260,43 @@ def test_attributes(weighting):
     )
     assert weighting.max_share_ == pytest.approx(weights.max() / 60)
     assert weighting.domain_auc_ is None or 0.3 < weighting.domain_auc_ <= 1
+
+
+@each_weighting
+def test_every_public_attribute_is_documented_and_set(weighting):
+    domains = make_covariate_shift(60, 40, shift=1.0, random_state=0)
+    compute(weighting, domains.X_source, domains.X_target)
+    found = {name for name in vars(weighting) if name.endswith("_") and name[0] != "_"}
+    section = inspect.getdoc(type(weighting)).split("Attributes\n----------\n")[1]
+    names = [line for line in section.split("\n\n") if not line.startswith(" ")]
+    documented = set(re.findall(r"\b\w+_\b", "\n".join(n.split("\n")[0] for n in names)))
+    assert found == documented
+    assert "compute_weights(" in section.split("Examples\n--------\n")[1]
+
+
+@each_weighting
+@pytest.mark.parametrize("n_rows", [(150, 60), (40, 12), (12, 100)])
+@pytest.mark.parametrize("n_columns", [2, 20])
+def test_domains_apart_are_noticed(weighting, n_columns, n_rows):
+    rng = np.random.default_rng(0)
+    X_source, X_target = (rng.normal(size=(n, n_columns)) for n in n_rows)
+    rows = X_source, 100 + X_target
+    if isinstance(weighting, BalancedWeighting):  # its weights hold wherever the rows are
+        np.testing.assert_array_equal(compute(weighting, *rows), np.ones(n_rows[0]))
+        return
+    with pytest.warns(LowOverlapWarning, match=r"AUC 1\.000.*preprocessing that differs"):
+        check_weights(compute(weighting, *rows), n_rows[0])
+    assert weighting.domain_auc_ > 0.99
+
+
+@each_weighting
+@pytest.mark.parametrize(
+    ("kind", "shift"), [("mean", 0.0), ("mean", 1.5), ("variance", 1.5), ("correlation", 1.0)]
+)
+def test_domains_that_overlap_raise_no_alarm(weighting, kind, shift):
+    """Warnings are errors here."""
+    domains = make_covariate_shift(150, 25, 5, kind=kind, shift=shift, random_state=1)
+    compute(weighting, domains.X_source, domains.X_target)
 
 
 @each_weighting
