@@ -5,7 +5,6 @@ from scipy.special import logit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from sktransfer.instance._held_out import align_columns
-from sktransfer.instance._temperature import apply_temperature
 
 __all__ = ["AveragedClassifier", "AveragedRegressor"]
 
@@ -23,20 +22,20 @@ class _Averaged(BaseEstimator):
 
 
 class AveragedClassifier(ClassifierMixin, _Averaged):
-    """Average the calibrated probabilities of fitted classifiers, whose classes may differ.
+    """Average the adjusted probabilities of fitted classifiers, whose classes may differ.
 
     Parameters
     ----------
     estimators : list of (str, fitted classifier)
     weights : list of float
-    temperatures : list of float
-        What the log probabilities of each are divided by.
+    adjustments : list of Adjustment
+        Of each, with a bias for each of the classes of all.
     """
 
-    def __init__(self, estimators, weights, temperatures):
+    def __init__(self, estimators, weights, adjustments):
         self.estimators = estimators
         self.weights = weights
-        self.temperatures = temperatures
+        self.adjustments = adjustments
 
     @property
     def classes_(self):
@@ -50,10 +49,10 @@ class AveragedClassifier(ClassifierMixin, _Averaged):
     def predict_proba(self, X):
         """Return the averaged probabilities."""
         classes, total = self.classes_, 0.0
-        members = zip(self.estimators, self.weights, self.temperatures, strict=True)
-        for (_, fitted), weight, temperature in members:
+        members = zip(self.estimators, self.weights, self.adjustments, strict=True)
+        for (_, fitted), weight, adjustment in members:
             aligned = align_columns(fitted.predict_proba(X), fitted.classes_, classes)
-            total = total + weight * apply_temperature(aligned, temperature)
+            total = total + weight * adjustment.apply(aligned)
         return total
 
     def predict_log_proba(self, X):

@@ -65,9 +65,10 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
 
     fallback : {"target_only"} or None, default="target_only"
         The guard. "target_only": held-out target rows say how much each of these counts in an
-        average of calibrated predictions: the classifier fitted to the target alone
-        ("target_only"), to all rows with equal weights ("pooled"), and to the weighted rows
-        ("weighted", and "weighted_pool" for weights with a mean of 1). Where transfer loses
+        average of predictions: the classifier fitted to the target alone ("target_only"), to
+        all rows with equal weights ("pooled"), and to the weighted rows ("weighted", and
+        "weighted_pool" for weights with a mean of 1). Probabilities are adjusted first, so that
+        all are equally sure and go by the class frequencies of the target. Where transfer loses
         there is a :class:`NegativeTransferWarning`. None: transfer, whatever comes of it; one fit.
 
     cv : int, cross-validation splitter or iterable, default=5
@@ -90,7 +91,8 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
     ----------
     estimator_ : classifier
         The fitted classifier: a plain one, behind the alignment in a Pipeline if there is one;
-        or an average of such, whose ``estimators`` these are.
+        or an average of such, with adjusted probabilities, whose ``estimators`` these are. With
+        the guard on, probabilities of a single one with source rows are adjusted, too.
 
     classes_ : array of shape (n_classes,)
         What ``predict`` can return: the classes of the rows that the estimator was fitted to.
@@ -102,7 +104,7 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
         Of each member of the average; they sum to 1.
 
     oof_loss_ : dict of str to float
-        Held-out log loss of each candidate, calibrated, of the average ("average"), and of each
+        Held-out log loss of each candidate, adjusted, of the average ("average"), and of each
         of several sources on its own ("source_0", ...). It is the share of errors where the
         classifier has no ``predict_proba``. Empty without the guard.
 
@@ -236,10 +238,12 @@ class InstanceTransferClassifier(ClassifierMixin, BaseInstanceTransfer):
     @staticmethod
     def _average(fitted, evidence):
         names = [name for name, _ in fitted]
+        classes = np.unique(np.concatenate([each.classes_ for _, each in fitted]))
+        columns = np.searchsorted(evidence.kind.classes, classes)
         return AveragedClassifier(
             fitted,
             [evidence.weights[name] for name in names],
-            [evidence.temperatures[name] for name in names],
+            [evidence.adjustments[name].take(columns) for name in names],
         )
 
     def __sklearn_tags__(self):

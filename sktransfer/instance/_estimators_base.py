@@ -258,10 +258,11 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         """Fit candidates to all rows: those that have a weight, or the only one."""
         self.weights_ = {candidates[0].name: 1.0} if evidence is None else evidence.weights
         fitted = [(c.name, c.fit(estimator, target)) for c in candidates if c.name in self.weights_]
-        if len(fitted) == 1:
-            self.strategy_, self.estimator_ = fitted[0]
-        else:
-            self.strategy_ = "average"
+        name, self.estimator_ = fitted[0]
+        self.strategy_ = name if len(fitted) == 1 else "average"
+        adjusted = {} if evidence is None else evidence.adjustments
+        # What was fitted to the target alone needs none where it is not averaged.
+        if len(fitted) > 1 or (name in adjusted and name != "target_only"):
             self.estimator_ = self._average(fitted, evidence)
 
     def __getstate__(self):

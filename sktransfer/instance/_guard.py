@@ -13,7 +13,7 @@ from sktransfer.utils._gain import compare_losses
 __all__ = ["Evidence", "HeldOut", "select_sources", "weigh_evidence"]
 
 # Held-out losses are noisy and depend on each other. Taken at face value, they made a lottery of 20
-# rows; a third of it was within a point of the best of target-only and pooled on all sets tried.
+# rows; a third of it did not.
 TEMPERING = 0.35
 # Not to transfer needs no reason. What is left is shared by the ways to transfer.
 PRIOR_OF_TARGET_ONLY = 0.4
@@ -34,14 +34,17 @@ class Evidence(NamedTuple):
         Of the candidates that predictions come from.
     gains : dict of str to Gain
         Of transfer over the target alone, and of weights over none.
-    temperatures : dict of str to float
-        Of each candidate.
+    adjustments : dict of str to Adjustment
+        Of the outputs of each candidate, where there are any.
+    kind : Probabilities, Classes or Numbers
+        What is predicted.
     """
 
     oof_loss: dict
     weights: dict
     gains: dict
-    temperatures: dict
+    adjustments: dict
+    kind: object
 
 
 class HeldOut:
@@ -64,29 +67,38 @@ class HeldOut:
         self.kind = kind
         self.n_jobs = n_jobs
         self.rows = np.concatenate([test for _, test in folds])
-        self.outputs, self.temperatures = {}, {}
+        self.outputs, self.adjustments, self._size = {}, {}, None
         weights = target.weights[np.unique(self.rows)]
         self.sample_weight = weights / weights.mean()
 
     def predict(self, candidates):
-        """Add the calibrated outputs of candidates, one fit for each of them and each fold."""
+        """Add the adjusted outputs of candidates, one fit for each of them and each fold.
+
+        Those of a later call are made as sure as those of the first.
+        """
         tasks = [(candidate, *fold) for candidate in candidates for fold in self.folds]
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_and_predict)(self.estimator, self.target, self.kind, *task)
             for task in tasks
         )
         n_folds = len(self.folds)
-        for i, candidate in enumerate(candidates):
-            outputs = np.concatenate(parts[i * n_folds : (i + 1) * n_folds])
-            outputs, temperature = self._calibrate(outputs)
-            self.outputs[candidate.name] = outputs
-            self.temperatures[candidate.name] = temperature
+        self._add(
+            {
+                candidate.name: np.concatenate(parts[i * n_folds : (i + 1) * n_folds])
+                for i, candidate in enumerate(candidates)
+            }
+        )
 
-    def _calibrate(self, outputs):
+    def _add(self, outputs):
         counts = np.bincount(self.rows)
         weights = np.zeros(len(counts))
         weights[counts > 0] = self.sample_weight / counts[counts > 0]
-        return self.kind.calibrate(outputs, self.target.y[self.rows], weights[self.rows])
+        y = self.target.y[self.rows]
+        outputs, adjustments, self._size = self.kind.adjust(
+            outputs, y, weights[self.rows], self._size
+        )
+        self.outputs.update(outputs)
+        self.adjustments.update(adjustments)
 
     def losses(self, outputs):
         """Return the loss of each row that was held out, in the mean over repetitions."""
@@ -146,10 +158,10 @@ def select_sources(held_out, weighted):
     ]
     held_out.predict(alone)
     oof_loss = {candidate.name: held_out.mean_loss(candidate.name) for candidate in alone}
-    for candidate in alone:
-        del held_out.outputs[candidate.name]
     losses = np.array(list(oof_loss.values()))
     selected = losses <= held_out.mean_loss("target_only")
+    for candidate in alone:
+        del held_out.outputs[candidate.name]
     return selected if selected.any() else losses == losses.min(), oof_loss
 
 
@@ -180,7 +192,7 @@ def weigh_evidence(held_out):
             held_out.outputs[_best(held_out, lambda name: name.startswith("weighted"))], "pooled"
         ),
     }
-    evidence = Evidence(oof_loss, weights, gains, held_out.temperatures)
+    evidence = Evidence(oof_loss, weights, gains, held_out.adjustments, held_out.kind)
     _warn_if_transfer_loses(held_out, evidence)
     return evidence
 

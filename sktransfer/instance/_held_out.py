@@ -1,7 +1,7 @@
 """What is predicted for held-out rows, how far off it is, and how much that tells.
 
 One class a kind of prediction, all with the same methods: ``predict`` gives the outputs of a fitted
-estimator, ``calibrate`` makes them as sure of themselves as they may be, ``losses`` is the loss of
+estimator, ``adjust`` fits those of several estimators to held-out rows, ``losses`` is the loss of
 each row, ``log_likelihood`` what these losses are worth as evidence, in nats. ``averages`` says
 whether outputs of several estimators can be averaged.
 """
@@ -10,11 +10,9 @@ import dataclasses
 
 import numpy as np
 
-from sktransfer.instance._temperature import apply_temperature, fit_temperature
+from sktransfer.instance._adjustment import fit_adjustments, log_loss
 
 __all__ = ["Classes", "Numbers", "Probabilities"]
-
-SMOOTHING = 0.02  # of probabilities: no row may say more than log(50) against a classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,22 +33,30 @@ class Probabilities:
         """Return probabilities of shape (n, n_classes)."""
         return align_columns(estimator.predict_proba(X), estimator.classes_, self.classes)
 
-    def calibrate(self, outputs, y, sample_weight):
-        """Return calibrated outputs and their temperature.
+    def adjust(self, outputs, y, sample_weight, size=None):
+        """Return adjusted outputs by the names of estimators, the adjustments, and their size.
 
         Without it, one over-confident estimator outvotes the others in an average.
         """
-        temperature = fit_temperature(outputs, lambda p: self.losses(p, y) @ sample_weight)
-        return apply_temperature(outputs, temperature), temperature
+        adjustments, size = fit_adjustments(outputs, self._encode(y), sample_weight, size)
+        adjusted = {name: adjustments[name].apply(p) for name, p in outputs.items()}
+        return adjusted, adjustments, size
 
     def losses(self, outputs, y):
         """Return the log loss of each row, of slightly smoothed probabilities."""
-        smooth = (1 - SMOOTHING) * outputs + SMOOTHING / len(self.classes)
-        return -np.log(smooth[np.arange(len(y)), np.searchsorted(self.classes, y)])
+        return log_loss(outputs, self._encode(y))
 
     def log_likelihood(self, losses, sample_weight):
-        """Return the log likelihood of the rows."""
-        return -float(losses @ sample_weight)
+        """Return the log likelihood of the rows, in units in which that of a coin is log(2) a row.
+
+        Losses grow with the number of classes, and so do their differences; what a few rows of each
+        class say would decide. They are also unfair to the target alone there: a class that has
+        three rows has two where one is held out.
+        """
+        return -float(losses @ sample_weight) * np.log(2) / np.log(max(2, len(self.classes)))
+
+    def _encode(self, y):
+        return np.searchsorted(self.classes, y)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +77,9 @@ class Classes:
         """Return the class of each row."""
         return estimator.predict(X)
 
-    def calibrate(self, outputs, y, sample_weight):
+    def adjust(self, outputs, y, sample_weight, size=None):
         """Return the outputs as they are."""
-        return outputs, 1.0
+        return outputs, {}, None
 
     def losses(self, outputs, y):
         """Return 1 for each wrong row and 0 for each right one."""
@@ -99,9 +105,9 @@ class Numbers:
         """Return the number of each row."""
         return np.asarray(estimator.predict(X), dtype=np.float64)
 
-    def calibrate(self, outputs, y, sample_weight):
+    def adjust(self, outputs, y, sample_weight, size=None):
         """Return the outputs as they are."""
-        return outputs, 1.0
+        return outputs, {}, None
 
     def losses(self, outputs, y):
         """Return the squared error of each row."""

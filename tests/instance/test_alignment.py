@@ -73,7 +73,8 @@ def test_the_target_alone_and_the_pool_are_not_aligned():
     plain = make_classifier(source, None, random_state=0)
     losses = [estimator.fit(X[:10], y[:10]).oof_loss_ for estimator in (fitted, plain)]
     for name in ("target_only", "pooled"):
-        assert losses[0][name] == losses[1][name]
+        # Not equal, since each is made as sure of itself as the aligned candidates are.
+        assert losses[0][name] == pytest.approx(losses[1][name], rel=0.01)
     assert losses[0]["weighted"] != losses[1]["weighted"]
 
 

@@ -148,13 +148,12 @@ def test_a_source_that_does_not_help_is_left_out(kind):
     y, y_source = LABELS[kind]
     wrong = ~y_source if kind == "classifier" else -y_source
     sources = [SourceDomain(X_SOURCE, wrong), SourceDomain(X_SOURCE[:80], y_source[:80])]
-    fitted = make(kind, source=sources).fit(X[:12], y[:12])
+    fitted = make(kind, source=sources).fit(X[:20], y[:20])
     np.testing.assert_array_equal(fitted.source_selected_, [False, True])
     loss = fitted.oof_loss_
     assert loss["source_1"] <= loss["target_only"] < loss["source_0"]
     assert set(fitted.weights_) & {"weighted", "weighted_pool"}
-    good = make(kind, source=sources[1:]).fit(X[:12], y[:12])
-    assert loss["weighted"] == pytest.approx(good.oof_loss_["weighted"])
+    assert loss["weighted"] == pytest.approx(loss["source_1"])  # it learns from this source alone
     np.testing.assert_array_equal(make(kind, source=sources).fit(X).source_selected_, [True, True])
 
 

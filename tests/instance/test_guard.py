@@ -22,8 +22,9 @@ from sktransfer.instance import (
     InstanceTransferClassifier,
     InstanceTransferRegressor,
 )
+from sktransfer.instance._adjustment import fit_adjustments
 from sktransfer.instance._folds import make_folds
-from sktransfer.instance._temperature import apply_temperature, fit_temperature
+from sktransfer.instance._held_out import Probabilities
 
 
 class EqualWeighting(BaseWeighting):
@@ -65,7 +66,7 @@ def test_opposite_source_warns_and_falls_back(estimator):
 def test_warning_names_the_numbers_and_the_line_of_the_user():
     X, y, source = make_domains(opposite=True)
     with pytest.warns(NegativeTransferWarning) as record:
-        classifier = make_classifier(source=source).fit(X, y)
+        classifier = make_classifier(source=source, target_weight=0.1).fit(X, y)
     assert record[0].filename == __file__
     message, gain = str(record[0].message), classifier.transfer_gain_["target_only"]
     for number in (f"{classifier.oof_loss_['target_only']:.3f}", str(gain), "weight 1.00"):
@@ -98,11 +99,11 @@ def test_an_average_is_that_of_its_members():
     assert classifier.strategy_ == "average"
     members = classifier.estimator_.named_estimators_
     assert list(members) == list(classifier.weights_)
-    temperatures = classifier.estimator_.temperatures
-    assert all(0.1 < temperature < 10 for temperature in temperatures)
+    adjustments = classifier.estimator_.adjustments
+    assert all(0.1 < adjustment.slope < 10 for adjustment in adjustments)
     expected = sum(
-        w * apply_temperature(members[name].predict_proba(X), temperature)
-        for (name, w), temperature in zip(classifier.weights_.items(), temperatures, strict=True)
+        w * adjustment.apply(members[name].predict_proba(X))
+        for (name, w), adjustment in zip(classifier.weights_.items(), adjustments, strict=True)
     )
     np.testing.assert_allclose(classifier.predict_proba(X), expected)
     np.testing.assert_array_equal(
@@ -113,25 +114,68 @@ def test_an_average_is_that_of_its_members():
     np.testing.assert_allclose(classifier.predict_log_proba(X), np.log(expected))
 
 
-@pytest.mark.parametrize("sureness", [0.4, 1.0, 2.5])
-def test_temperature_undoes_false_sureness(sureness):
+def draw_labels(logits, rng):
+    return (softmax(logits, axis=1).cumsum(axis=1) < rng.random((len(logits), 1))).sum(axis=1)
+
+
+def test_classes_become_as_frequent_as_in_held_out_rows():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5000, 3))
-    proba = softmax(logits, axis=1)
-    y = (proba.cumsum(axis=1) < rng.random((5000, 1))).sum(axis=1)
-    too_sure = softmax(sureness * logits, axis=1)
+    y = draw_labels(logits + [1.0, 0.0, -1.0], rng)
+    probabilities = softmax(logits, axis=1)
+    adjustment = fit_adjustments({"one": probabilities}, y, np.ones(5000))[0]["one"]
+    np.testing.assert_allclose(adjustment.biases, [1.0, 0.0, -1.0], atol=0.15)
+    frequencies = adjustment.apply(probabilities).mean(axis=0)
+    np.testing.assert_allclose(frequencies, np.bincount(y) / 5000, atol=0.01)
+    few = fit_adjustments({"one": probabilities[:3]}, y[:3], np.ones(3))[0]["one"]
+    assert abs(few.biases).max() < 0.5
 
-    def loss(probabilities):
-        return -np.log(probabilities[np.arange(5000), y]).sum()
 
-    temperature = fit_temperature(too_sure, loss)
-    assert temperature == pytest.approx(sureness, rel=0.15)
-    assert loss(apply_temperature(too_sure, temperature)) < loss(too_sure) + 1e-6
-    np.testing.assert_array_equal(
-        apply_temperature(too_sure, temperature).argmax(axis=1), too_sure.argmax(axis=1)
-    )
-    few = fit_temperature(too_sure[:5], lambda p: -np.log(p[np.arange(5), y[:5]]).sum())
-    assert abs(np.log(few)) < abs(np.log(sureness)) + 0.5
+def test_all_become_equally_sure():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(200, 2))
+    y = draw_labels(2 * logits, rng)
+    outputs = {"bold": softmax(3 * logits, axis=1), "timid": softmax(0.1 * logits, axis=1)}
+    adjustments, _ = fit_adjustments(outputs, y, np.ones(200))
+    bold, timid = (adjustments[name].apply(outputs[name]) for name in outputs)
+    np.testing.assert_allclose(bold, timid, atol=0.04)
+    assert log_loss(y, bold) < min(log_loss(y, each) for each in outputs.values())
+
+
+def test_a_classifier_that_is_wrong_stays_so():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 2))
+    y = draw_labels(3 * logits, rng)
+    outputs = {"right": softmax(logits, axis=1), "wrong": softmax(-logits, axis=1)}
+    adjustments, _ = fit_adjustments(outputs, y, np.ones(40))
+    right, wrong = (log_loss(y, adjustments[name].apply(outputs[name])) for name in outputs)
+    assert right < np.log(2) < wrong - 0.5
+
+
+def test_a_classifier_that_knows_nothing_stays_so():
+    y = np.arange(10) % 2
+    outputs = {"knows": 0.8 * np.eye(2)[y] + 0.1, "knows nothing": np.full((10, 2), 0.5)}
+    adjustments, _ = fit_adjustments(outputs, y, np.ones(10))
+    np.testing.assert_allclose(adjustments["knows nothing"].apply(np.full((1, 2), 0.5)), 0.5)
+    assert adjustments["knows"].apply(outputs["knows"]).argmax(axis=1).tolist() == y.tolist()
+
+
+def test_evidence_of_many_classes_is_in_the_units_of_two():
+    for n_classes in (2, 10):
+        kind, y = Probabilities(np.arange(n_classes)), np.arange(20) % n_classes
+        chance = kind.losses(np.full((20, n_classes), 1 / n_classes), y)
+        assert kind.log_likelihood(chance, np.ones(20)) == pytest.approx(-20 * np.log(2))
+
+
+def test_transfer_into_other_class_frequencies():
+    rng = np.random.default_rng(1)
+    y, y_source = (rng.random(560) < 0.9).astype(int), np.arange(600) % 2
+    X, X_source = (rng.normal(size=(len(z), 2)) + z[:, None] for z in (y, y_source))
+    source = SourceDomain(X_source, y_source)
+    classifier = make_classifier(source=source).fit(X[:60], y[:60])
+    pooled = classifier.estimator_.named_estimators_["pooled"]
+    assert pooled.predict(X[60:]).mean() < 0.8 < classifier.predict(X[60:]).mean()
+    assert classifier.score(X[60:], y[60:]) > pooled.score(X[60:], y[60:]) + 0.05
 
 
 def test_losses_are_those_of_cross_validation():
@@ -143,9 +187,9 @@ def test_losses_are_those_of_cross_validation():
     alone = cross_val_predict(
         LogisticRegression(max_iter=1000), X, y, cv=folds, method="predict_proba"
     )
-    # Calibrated, and so a little lower.
+    # Adjusted, and so lower.
     loss = log_loss(y, alone)
-    assert 0.8 * loss < classifier.oof_loss_["target_only"] < loss + 0.02
+    assert 0.5 * loss < classifier.oof_loss_["target_only"] < loss + 0.02
 
 
 def test_same_seed_same_result_in_parallel():
