@@ -34,8 +34,14 @@ UNFINISHED = VENV / "sktransfer-unfinished"
 DEMO = ROOT / "examples" / "plot_three_kinds_of_transfer.py"
 PICTURES = ROOT / "docs" / "images"
 OLDEST_PYTHON = (3, 11)
-# Hours; run only by name.
-LONG_BENCHMARKS = {"fine_tuning_quality", "instance_cost", "instance_quality", "weight_quality"}
+# Many minutes to hours; run only by name.
+LONG_BENCHMARKS = {
+    "fine_tuning_quality",
+    "instance_cost",
+    "instance_quality",
+    "transferability",
+    "weight_quality",
+}
 
 
 def main(arguments):

@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sktransfer.backbones import Backbone, load_backbone
     from sktransfer.domain import SourceDomain
+    from sktransfer.evaluation import (
+        rank_backbones,
+        rank_layers,
+        transferability_score,
+        transferability_scorer,
+    )
     from sktransfer.exceptions import (
         ChannelConversionWarning,
         LowOverlapWarning,
@@ -68,6 +74,10 @@ __all__ = [
     "TrAdaBoostRegressor",
     "TransferComponentAnalysis",
     "load_backbone",
+    "rank_backbones",
+    "rank_layers",
+    "transferability_score",
+    "transferability_scorer",
 ]
 
 # Importing torch takes seconds, so nothing is imported before it is asked for (PEP 562). A new
@@ -101,6 +111,10 @@ _MODULE_OF = {
     "TransferComponentAnalysis": "feature",
     "ULSIF": "instance",
     "load_backbone": "backbones",
+    "rank_backbones": "evaluation",
+    "rank_layers": "evaluation",
+    "transferability_score": "evaluation",
+    "transferability_scorer": "evaluation",
 }
 
 _SUBMODULES = (
@@ -108,6 +122,7 @@ _SUBMODULES = (
     "base",
     "datasets",
     "domain",
+    "evaluation",
     "exceptions",
     "feature",
     "instance",
