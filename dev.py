@@ -39,6 +39,7 @@ LONG_BENCHMARKS = {
     "fine_tuning_quality",
     "instance_cost",
     "instance_quality",
+    "table_quality",
     "transferability",
     "weight_quality",
 }

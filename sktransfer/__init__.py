@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sktransfer.backbones import Backbone, load_backbone
+    from sktransfer.backbones import Backbone, TabularBackbone, load_backbone
     from sktransfer.domain import SourceDomain
     from sktransfer.evaluation import (
         rank_backbones,
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     )
     from sktransfer.exceptions import (
         ChannelConversionWarning,
+        ColumnMismatchWarning,
         LowOverlapWarning,
         NegativeTransferWarning,
         RowCacheWarning,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         CorrelationAlignment,
         FeatureTransferTransformer,
         GroupLassoSelector,
+        InContextEmbedding,
         OptimalTransportAlignment,
         SubspaceAlignment,
         TransferComponentAnalysis,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         TrAdaBoostRegressor,
     )
     from sktransfer.parameter import ParameterTransferClassifier, ParameterTransferRegressor
+    from sktransfer.training import pretrain_backbone
 
 __version__ = "0.1.0.dev0"
 
@@ -51,10 +54,12 @@ __all__ = [
     "Backbone",
     "BalancedWeighting",
     "ChannelConversionWarning",
+    "ColumnMismatchWarning",
     "CorrelationAlignment",
     "DomainClassifierWeighting",
     "FeatureTransferTransformer",
     "GroupLassoSelector",
+    "InContextEmbedding",
     "InstanceTransferClassifier",
     "InstanceTransferRegressor",
     "InstanceWeightingSampler",
@@ -70,10 +75,12 @@ __all__ = [
     "RowCacheWarning",
     "SourceDomain",
     "SubspaceAlignment",
+    "TabularBackbone",
     "TrAdaBoostClassifier",
     "TrAdaBoostRegressor",
     "TransferComponentAnalysis",
     "load_backbone",
+    "pretrain_backbone",
     "rank_backbones",
     "rank_layers",
     "transferability_score",
@@ -86,10 +93,12 @@ _MODULE_OF = {
     "Backbone": "backbones",
     "BalancedWeighting": "instance",
     "ChannelConversionWarning": "exceptions",
+    "ColumnMismatchWarning": "exceptions",
     "CorrelationAlignment": "feature",
     "DomainClassifierWeighting": "instance",
     "FeatureTransferTransformer": "feature",
     "GroupLassoSelector": "feature",
+    "InContextEmbedding": "feature",
     "InstanceTransferClassifier": "instance",
     "InstanceTransferRegressor": "instance",
     "InstanceWeightingSampler": "instance",
@@ -106,11 +115,13 @@ _MODULE_OF = {
     "RowCacheWarning": "exceptions",
     "SourceDomain": "domain",
     "SubspaceAlignment": "feature",
+    "TabularBackbone": "backbones",
     "TrAdaBoostClassifier": "instance",
     "TrAdaBoostRegressor": "instance",
     "TransferComponentAnalysis": "feature",
     "ULSIF": "instance",
     "load_backbone": "backbones",
+    "pretrain_backbone": "training",
     "rank_backbones": "evaluation",
     "rank_layers": "evaluation",
     "transferability_score": "evaluation",

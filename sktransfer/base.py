@@ -6,6 +6,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from sktransfer.backbones.images._containers import check_is_container
 from sktransfer.backbones.images._image_rows import ImageRows, as_image_rows
+from sktransfer.backbones.tables._encoded_rows import TableRows
+from sktransfer.backbones.tables._table import has_columns
 from sktransfer.utils._sklearn import clone_sharing
 
 # Kinds of numbers that are kept as they come; others become float64.
@@ -28,17 +30,36 @@ class BaseNetworkEstimator(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        if getattr(getattr(self.backbone, "input", None), "takes_frames", False):
+            tags.input_tags.allow_nan = True
+            tags.input_tags.categorical = True
+            tags.input_tags.string = True
         return tags
 
-    def _check_rows(self, X, y="no_validation", *, reset):
-        """Return X as an array of rows, of the shape seen in fit, or `ImageRows`; with y, both."""
+    def _check_rows(self, X, y="no_validation", *, first_input=None):
+        """Return X as an array of rows, of the shape seen in fit, or `ImageRows`; with y, both.
+
+        Of a table for a backbone that takes frames, encoded rows come back, or `TableRows`.
+
+        Parameters
+        ----------
+        X : array-like
+        y : array-like, default="no_validation"
+        first_input : NetworkInput or TableInput, default=None
+            What the backbone takes, in fit. None: after it, when X must be as it was in fit.
+        """
         check_is_container(X)
+        reset = first_input is not None
+        if not reset:
+            check_is_fitted(self)
+        table_input = first_input if reset else self._get_network_input()
+        if table_input.takes_frames:
+            return self._check_table(X, y, table_input, reset=reset)
         images = as_image_rows(X, **self._image_options())
         if images is not None:
             return self._check_image_rows(images, X, y, reset=reset)
         X = _plain_container(X)
         if not reset:
-            check_is_fitted(self)
             shape = _row_shape(X)
             if len(shape) in (2, 3) and shape != self.input_shape_ and self._takes_any_size():
                 X = np.asarray(X)
@@ -75,8 +96,6 @@ class BaseNetworkEstimator(BaseEstimator):
 
     def _check_image_rows(self, images, X, y, *, reset):
         """Return images that are read later, once it is known that they may follow those of fit."""
-        if not reset:
-            check_is_fitted(self)
         if self.backbone is None:
             raise ValueError(
                 f"Got X as images, such as {images.describe(0)}, with backbone=None; expected "
@@ -103,10 +122,23 @@ class BaseNetworkEstimator(BaseEstimator):
             validate_data(self, column, reset=reset, skip_check_array=True)
         if reset:
             self.input_shape_, self._saw_bytes = (), True
-        if isinstance(y, str) and y == "no_validation":
-            return images
-        check_consistent_length(images, y)
-        return images, y
+        return _add_target(images, y)
+
+    def _check_table(self, X, y, table_input, *, reset):
+        """Return encoded rows of a table, with the table if all of its columns are kept."""
+        table = table_input.read(X if has_columns(X) else _plain_container(X))
+        if not reset:
+            table = table.take_columns(getattr(self, "feature_names_in_", None))
+        validate_data(self, table.rows, reset=reset, skip_check_array=True)
+        if reset:
+            self.input_shape_, self._saw_bytes = (self.n_features_in_,), False
+        keeps_columns = self._keeps_columns()
+        rows = table_input.encode_rows(table, quiet=not reset, about_extra=not keeps_columns)
+        return _add_target(TableRows(rows, table.rows) if keeps_columns else rows, y)
+
+    def _keeps_columns(self):
+        """Tell whether columns that the backbone does not know are of use."""
+        return False
 
     def _image_options(self):
         """Return how images are read: parameters of estimators that have them."""
@@ -153,6 +185,14 @@ class BaseNetworkEstimator(BaseEstimator):
                 f"Got X with values up to {largest:g}, but expected values that fit "
                 "float32; scale the features first."
             )
+
+
+def _add_target(rows, y):
+    """Return rows, with y if there is any."""
+    if isinstance(y, str) and y == "no_validation":
+        return rows
+    check_consistent_length(rows, y)
+    return rows, y
 
 
 def _row_shape(X):

@@ -2,6 +2,7 @@
 
 __all__ = [
     "ChannelConversionWarning",
+    "ColumnMismatchWarning",
     "LowOverlapWarning",
     "MissingImageError",
     "NegativeTransferWarning",
@@ -15,6 +16,14 @@ class ChannelConversionWarning(UserWarning):
 
     The channel is repeated, the three are mixed to grey, alpha becomes a white background. Said
     once in a process for each number of channels and `NetworkInput`, whatever the backbone.
+    """
+
+
+class ColumnMismatchWarning(UserWarning):
+    """The columns of a table are not those that a network of tables was trained on.
+
+    Some are missing, or are not used, or hold other categories, or numbers of another scale. With
+    ``warnings.simplefilter("error", ColumnMismatchWarning)`` this is an error.
     """
 
 

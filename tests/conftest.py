@@ -4,13 +4,15 @@ import functools
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from sktransfer.backbones import clear_row_cache
+from sktransfer import TabularBackbone
+from sktransfer.backbones import TableInput, TabularNetwork, clear_row_cache
 from sktransfer.backbones.cache import _trial
 from sktransfer.backbones.speed import _fast_networks
 
@@ -104,6 +106,51 @@ def digits():
     """Real handwritten digits: 400 images of shape (8, 8) and their labels."""
     images, y = load_digits(return_X_y=True)
     return images[:400].reshape(-1, 8, 8), y[:400]
+
+
+def make_patients(n_rows, seed=0):
+    """Return a frame of patients with missing values, and whether each is ill or well."""
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(50, 12, n_rows).round(),
+            "sex": rng.choice(["female", "male"], n_rows),
+            "pressure": rng.normal(130, 20, n_rows).round(1),
+            "stage": rng.integers(1, 4, n_rows),
+            "smokes": rng.random(n_rows) < 0.4,
+        }
+    )
+    risk = (frame["age"] - 50) / 12 + (frame["sex"] == "male") + frame["stage"] - 2.5
+    y = np.where(risk + rng.normal(0, 0.5, n_rows) > 0, "ill", "well")
+    frame["stage"] = frame["stage"].astype("category")
+    frame.loc[rng.random(n_rows) < 0.1, "age"] = np.nan
+    frame.loc[rng.random(n_rows) < 0.1, "sex"] = None
+    return frame, y
+
+
+@pytest.fixture(scope="session")
+def patients():
+    """Give frames of patients and their labels, by number of rows and seed."""
+    return make_patients
+
+
+@pytest.fixture(scope="session")
+def tabular_backbone():
+    """A network of tables that tells ill patients from well ones, and hardly anybody else."""
+    X, y = make_patients(400, seed=1)
+    table = TableInput.learn(X)
+    inputs, targets = torch.from_numpy(table.prepare(X)), torch.from_numpy((y == "well") * 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TabularNetwork(table.n_numeric, table.cardinalities, (16,), n_outputs=2)
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(inputs), targets).backward()
+            optimizer.step()
+    return TabularBackbone(network, input=table, name="patients", classes=["ill", "well"])
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def compute_activations(
         NaN for images that cannot be read, if these are no error; if that is so for all, the
         width is not known, and 0.
     """
+    X = backbone.input.encode_rows(X)
     backbone.check_rows(X.shape, image_shape)
     layers = tuple(layers)
     poolings = pooling if isinstance(pooling, tuple) else (pooling,) * len(layers)
@@ -444,7 +445,7 @@ class _Forward:
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.precision != "float32":
-            inputs = inputs.to(getattr(torch, self.precision))
+            inputs = self.backbone.input.cast(inputs, getattr(torch, self.precision))
         # Autocast of the caller is not part of what the row cache goes by.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(), exact, self._explaining(inputs):

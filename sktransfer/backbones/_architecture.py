@@ -13,8 +13,11 @@ from sktransfer.backbones._extractor import FeatureExtractor
 from sktransfer.backbones._glyphs import GlyphNetwork
 from sktransfer.backbones._recipe import get_recipe
 from sktransfer.backbones._rescale import Rescale, UnitLength
+from sktransfer.backbones._side_by_side import SideBySide
 from sktransfer.backbones.cache._fingerprint import digest_network
 from sktransfer.backbones.hubs._origins import ORIGINS
+from sktransfer.backbones.tables._one_hot_rows import OneHotRows
+from sktransfer.backbones.tables._tabular_network import TabularNetwork
 from sktransfer.utils._torch import seeded
 
 _CONVOLUTION = (
@@ -57,7 +60,13 @@ _LAYERS = {
     Rescale: ("n_features",),
     UnitLength: ("n_features",),
     FeatureExtractor: ("layer", "pooling"),
+    OneHotRows: ("n_numeric", "cardinalities"),
+    TabularNetwork: (
+        *("n_numeric", "cardinalities", "hidden_layer_sizes"),
+        *("dropout", "n_outputs"),
+    ),
 }
+_CONTAINERS = {kind.__name__: kind for kind in (nn.Sequential, SideBySide)}
 _WITH_BIAS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _BY_NAME = {kind.__name__: kind for kind in _LAYERS}
 
@@ -88,12 +97,12 @@ def _describe(module):
     kind = type(module)
     if (recipe := get_recipe(module)) is not None:
         return {"class": recipe["prefix"], "arguments": recipe["arguments"]}
-    if kind is nn.Sequential:
+    if kind in _CONTAINERS.values():
         # A module that stands in several places is described, and made, once for each.
         children = {name: _describe(child) for name, child in module._modules.items()}
         if None in children.values():
             return None
-        return {"class": "Sequential", "children": children}
+        return {"class": kind.__name__, "children": children}
     if kind not in _LAYERS:
         return None
     arguments = {name: getattr(module, name) for name in _LAYERS[kind]}
@@ -109,7 +118,7 @@ def _describe(module):
 
 def name_foreign_class(module):
     """Return the name of the first class that a description cannot hold, or of the network's."""
-    known = {nn.Sequential, *_LAYERS}
+    known = {*_CONTAINERS.values(), *_LAYERS}
     foreign = [type(m) for m in module.modules() if type(m) not in known]
     return foreign[0].__qualname__ if foreign else type(module).__qualname__
 
@@ -117,8 +126,8 @@ def name_foreign_class(module):
 def build(description):
     """Make the network of a description, with random weights."""
     name = description["class"]
-    if name == "Sequential":
-        network = nn.Sequential()
+    if name in _CONTAINERS:
+        network = _CONTAINERS[name]()
         for child, inner in description["children"].items():
             network.add_module(child, build(inner))
         return network

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import threading
 import weakref
 
@@ -13,6 +14,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from sktransfer.backbones import _weights_file
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._input import NetworkInput
+from sktransfer.backbones._pretraining_report import PretrainingReport, read_report
 from sktransfer.backbones.cache._fingerprint import digest_network
 from sktransfer.backbones.images._channels import warn_of_conversion
 from sktransfer.backbones.images._resize import as_pair
@@ -41,6 +43,8 @@ class Backbone(Immutable):
     classes : array-like of shape (n_outputs,), default=None
         Labels of the outputs of the network, if it classifies: with them, its head can be reused
         for a target that has the same classes, or some of them.
+    report : PretrainingReport or dict, default=None
+        What is known of the pretraining, as plain data.
 
     Attributes
     ----------
@@ -52,6 +56,8 @@ class Backbone(Immutable):
     n_parameters : int
     fingerprint : str
         Digest of weights, structure and input preparation, equal in every process.
+    report_ : PretrainingReport or dict
+        What is known of the pretraining; empty where nothing is.
 
     Examples
     --------
@@ -67,14 +73,21 @@ class Backbone(Immutable):
     8
     """
 
-    def __init__(self, module, *, name=None, input=None, classes=None):
+    # What a network of this kind takes.
+    _input_kind = NetworkInput
+
+    def __init__(self, module, *, name=None, input=None, classes=None, report=None):
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"Got module={module!r}, but expected a torch.nn.Module; use load_backbone for "
                 "names and files."
             )
-        if input is not None and not isinstance(input, NetworkInput):
-            raise TypeError(f"Got input={input!r}, but expected a NetworkInput or None.")
+        input = NetworkInput() if input is None else input
+        if not isinstance(input, self._input_kind):
+            raise TypeError(
+                f"Got input={input!r}, but expected a {self._input_kind.__name__} for a "
+                f"{type(self).__name__}."
+            )
         # What torch.compile returns hides the layers.
         module = getattr(module, "_orig_mod", module)
         _check_usable(module)
@@ -84,8 +97,9 @@ class Backbone(Immutable):
         self._set(
             _network=network,
             name=type(module).__name__ if name is None else str(name),
-            input=NetworkInput() if input is None else input,
+            input=input,
             classes=None if classes is None else _check_classes(classes),
+            _report=_check_report(report),
             **_process_state(),
         )
 
@@ -95,7 +109,7 @@ class Backbone(Immutable):
     def __reduce__(self):
         if self._origin is not None:
             return self._origin
-        kept = ("_network", "name", "input", "classes")
+        kept = ("_network", "name", "input", "classes", "_report")
         state = {name: getattr(self, name) for name in kept}
         return _restore, (type(self), self.fingerprint, state)
 
@@ -106,7 +120,26 @@ class Backbone(Immutable):
         return hash(self.fingerprint)
 
     def __repr__(self):
-        return f"Backbone({self.name!r}, {self.n_parameters:,} parameters)"
+        return f"{type(self).__name__}({self.name!r}, {self.n_parameters:,} parameters)"
+
+    @property
+    def report_(self):
+        return read_report(json.loads(self._report))
+
+    def with_module(self, module, *, name=None, classes=None):
+        """Return a backbone of this kind that feeds another network with the same rows.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        name, classes
+            As of `Backbone`.
+
+        Returns
+        -------
+        backbone : Backbone
+        """
+        return type(self)(module, name=name, input=self.input, classes=classes)
 
     @functools.cached_property
     def layer_names(self):
@@ -193,7 +226,9 @@ class Backbone(Immutable):
 
         The file appears by rename once it is complete, and carries a digest that is checked when
         it is read. It holds weights and a description of common layers, never code: a network
-        with other layers is loaded with ``load_backbone(path, module=...)``.
+        with other layers is loaded with ``load_backbone(path, module=...)``. Of a network of
+        tables it also holds what is known of the columns (names, categories, a centre and a scale
+        for each number), and no row.
 
         Parameters
         ----------
@@ -201,7 +236,12 @@ class Backbone(Immutable):
             Ends in ``.safetensors``.
         """
         _weights_file.write(
-            path, self._network, name=self.name, network_input=self.input, classes=self.classes
+            path,
+            self._network,
+            name=self.name,
+            network_input=self.input,
+            classes=self.classes,
+            report=json.loads(self._report),
         )
 
 
@@ -216,7 +256,8 @@ def _restore(kind, fingerprint, state):
     with _RESTORING:
         known = _RESTORED.get(fingerprint)
         same = known is not None and all(
-            _are_same(getattr(known, name), state[name]) for name in ("name", "input", "classes")
+            _are_same(getattr(known, name), state[name])
+            for name in ("name", "input", "classes", "_report")
         )
         if not same:
             known = kind.__new__(kind)
@@ -250,6 +291,20 @@ def _check_classes(classes):
         )
     classes.flags.writeable = False
     return classes
+
+
+def _check_report(report):
+    """Return a report as text, which nobody can change."""
+    report = {} if report is None else report
+    if isinstance(report, PretrainingReport):
+        report = report.to_dict()
+    try:
+        text = json.dumps(report, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Got report={report!r}, but expected plain data ({error}).") from error
+    if not isinstance(report, dict):
+        raise TypeError(f"Got report={report!r}, but expected a dict.")
+    return text
 
 
 def _check_usable(module):

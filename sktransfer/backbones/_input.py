@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from sktransfer.backbones._pixel_average import PixelAverage
 from sktransfer.backbones.images._channels import COLOUR, GREY, are_convertible, convert_channels
 from sktransfer.backbones.images._image_rows import ImageRows
 from sktransfer.backbones.images._resize import as_pair, final_size, resize_images
@@ -67,6 +68,9 @@ class NetworkInput:
     crop: int | tuple | None = None
     interpolation: str = "bilinear"
     channels_last: bool | None = None
+
+    # Whether X may be a frame of columns of any type, see `TableInput`.
+    takes_frames = False
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -154,6 +158,27 @@ class NetworkInput:
                 f"Got image_shape={image_shape!r} with images that have a shape of their own; "
                 "leave image_shape out."
             )
+
+    def as_data(self):
+        """Return all that it says as plain data, for `from_data`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_data(cls, data):
+        """Make a `NetworkInput` of what `as_data` returned."""
+        return cls(**data)
+
+    def encode_rows(self, X):
+        """Return X as it is: its rows can be prepared a few at a time."""
+        return X
+
+    def make_plain_network(self):
+        """Return a network without weights that gives rows as a linear model takes them."""
+        return PixelAverage()
+
+    def cast(self, inputs, dtype):
+        """Return a tensor of prepared rows in the precision of the network."""
+        return inputs.to(dtype)
 
     def prepare(self, X, image_shape=None):
         """Return the rows as float32: (n, d) vectors or (n, channels, height, width) images."""

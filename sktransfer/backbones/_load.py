@@ -21,6 +21,8 @@ from sktransfer.backbones.hubs._state_dict import (
     fill,
     read_state_dicts,
 )
+from sktransfer.backbones.tables._table_input import TableInput
+from sktransfer.backbones.tables._tabular_backbone import TabularBackbone
 from sktransfer.utils._torch import copy_module, seeded
 from sktransfer.utils._validation import list_options, suggest
 
@@ -48,7 +50,8 @@ def load_backbone(
         - ``"transformers/<id>"`` for an image network: a repository of the hub
           (``"transformers/facebook/dinov2-small"``), a folder written by ``save_pretrained``, or,
           without pretrained weights, a model type (``"transformers/vit"``);
-        - the path of a ``.safetensors`` file written by `Backbone.save`;
+        - the path of a ``.safetensors`` file written by `Backbone.save`, also of a network of
+          tables;
         - a module, which is copied;
         - a fitted estimator with a ``backbone_``, such as `ParameterTransferClassifier`.
     pretrained : bool, default=True
@@ -75,6 +78,7 @@ def load_backbone(
     Returns
     -------
     backbone : Backbone
+        A `TabularBackbone` from its file.
 
     Raises
     ------
@@ -285,11 +289,22 @@ def _load_file(path, module, sha256, input):
         raise ValueError(
             f"Got the file {str(path)!r}, whose weights do not fit the module: {error}"
         ) from error
-    return Backbone(
+    try:
+        described = _weights_file.read_input(metadata)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Got the file {str(path)!r}, which cannot be read: {error}") from error
+    if input is not None and type(input) is not type(described):
+        raise TypeError(
+            f"Got input={input!r} with the file {str(path)!r}, which has a {described!r}; expected "
+            "None, since a network of tables knows its columns."
+        )
+    kind = TabularBackbone if isinstance(described, TableInput) else Backbone
+    return kind(
         network,
         name=metadata["name"],
-        input=_weights_file.read_input(metadata) if input is None else input,
+        input=described if input is None else input,
         classes=_weights_file.read_classes(metadata),
+        report=_weights_file.read_report(metadata),
     )
 
 

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from sktransfer.backbones._backbone import Backbone
 from sktransfer.utils._torch import seeded
 
 # Not one that people use: a network made under the same seed would be its own random copy.
@@ -33,4 +32,4 @@ def make_random_copy(backbone, seed=_SEED):
             if id(parameter) not in begun:
                 spread = float(parameter.detach().std()) if parameter.numel() > 1 else 0.0
                 parameter.normal_(float(parameter.detach().mean()), spread)
-    return Backbone(network, name=f"{backbone.name}, random weights", input=backbone.input)
+    return backbone.with_module(network, name=f"{backbone.name}, random weights")

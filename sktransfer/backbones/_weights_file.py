@@ -1,10 +1,10 @@
 """Weights on disk: safetensors with a description and a digest in its header; never a pickle."""
 
-import dataclasses
 import hashlib
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -13,15 +13,17 @@ from safetensors.torch import save
 from sktransfer.backbones._architecture import describe, name_foreign_class
 from sktransfer.backbones._input import NetworkInput
 from sktransfer.backbones.cache._fingerprint import digest_tensors
+from sktransfer.backbones.tables._table_input import TableInput
 from sktransfer.utils._files import replacing
 
 _FORMAT = "sktransfer-backbone-1"
+_VERSIONED = re.compile(r"(sktransfer-[a-z]+)-([0-9]+)")
 _PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"}
 SUFFIXES = {".safetensors", *_PICKLE_SUFFIXES}
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
-def write(path, module, *, name, network_input, classes=None):
+def write(path, module, *, name, network_input, classes=None, report=None):
     """Write a network to ``path``: a temporary file beside it, then a rename."""
     path = pathlib.Path(path).expanduser()
     if path.suffix != ".safetensors":
@@ -32,8 +34,9 @@ def write(path, module, *, name, network_input, classes=None):
         "name": name,
         "class": name_foreign_class(module),
         "architecture": json.dumps(describe(module)),
-        "input": json.dumps(dataclasses.asdict(network_input)),
+        "input": json.dumps(network_input.as_data()),
         "classes": json.dumps(None if classes is None else _describe_classes(classes)),
+        "report": json.dumps(report or {}),
     }
     write_tensors(path, module.state_dict(), metadata, _FORMAT)
 
@@ -73,6 +76,7 @@ def read_tensors(path, file_format, writer):
             f"Got the file {str(path)!r}, which is no readable safetensors file ({error}): it is "
             f"truncated, corrupt or of another kind; expected one written by {writer}."
         ) from error
+    _refuse_newer(path, str(metadata.get("format")), file_format)
     if metadata.get("format") != file_format:
         raise ValueError(
             f"Got the file {str(path)!r} of format {metadata.get('format')!r}, but expected "
@@ -86,6 +90,16 @@ def read_tensors(path, file_format, writer):
             f"{metadata.get('digest')}: the file is corrupt; fetch or write it again."
         )
     return tensors, metadata
+
+
+def _refuse_newer(path, found, expected):
+    """Raise if a file has a later version of the format than the one that is read here."""
+    found, expected = _VERSIONED.fullmatch(found), _VERSIONED.fullmatch(expected)
+    if found and expected and found[1] == expected[1] and int(found[2]) > int(expected[2]):
+        raise ValueError(
+            f"Got the file {str(path)!r} of format {found[0]!r}, written by a newer sktransfer "
+            f"than this one, which reads {expected[0]!r}; update sktransfer."
+        )
 
 
 def _digest(tensors, metadata):
@@ -111,8 +125,15 @@ def read_classes(metadata):
 
 
 def read_input(metadata):
-    """Return the `NetworkInput` that a file's header describes."""
-    return NetworkInput(**json.loads(metadata["input"]))
+    """Return the `NetworkInput` or `TableInput` that a file's header describes."""
+    data = json.loads(metadata["input"])
+    kind = TableInput if data.get("kind") == "table" else NetworkInput
+    return kind.from_data(data)
+
+
+def read_report(metadata):
+    """Return what a file's header says of the pretraining."""
+    return json.loads(metadata.get("report", "{}"))
 
 
 def _refuse_pickle(path):

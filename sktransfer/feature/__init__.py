@@ -6,6 +6,7 @@ Alignments put the rows of two domains into one space; selection keeps the featu
 from sktransfer.feature._base_alignment import BaseAlignment
 from sktransfer.feature._correlation_alignment import CorrelationAlignment
 from sktransfer.feature._group_lasso_selector import GroupLassoSelector
+from sktransfer.feature._in_context_embedding import InContextEmbedding
 from sktransfer.feature._optimal_transport_alignment import OptimalTransportAlignment
 from sktransfer.feature._subspace_alignment import SubspaceAlignment
 from sktransfer.feature._transfer_component_analysis import TransferComponentAnalysis
@@ -16,6 +17,7 @@ __all__ = [
     "CorrelationAlignment",
     "FeatureTransferTransformer",
     "GroupLassoSelector",
+    "InContextEmbedding",
     "OptimalTransportAlignment",
     "SubspaceAlignment",
     "TransferComponentAnalysis",

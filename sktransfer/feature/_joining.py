@@ -82,7 +82,8 @@ def _divide(block, scale):
 def _join_frame(X, blocks, scale, names):
     """Keep columns that are no numbers as they are; the frame is of the library of X."""
     added = np.concatenate(blocks, axis=1)
-    names = list(names())[X.shape[1] :]
+    names = list(names())
+    inputs, names = names[: X.shape[1]], names[X.shape[1] :]
     if _is_polars(X):
         import polars
 
@@ -94,6 +95,8 @@ def _join_frame(X, blocks, scale, names):
         return X.hstack(polars.DataFrame(added, schema=names))
     import pandas
 
+    if not all(isinstance(name, str) for name in X.columns):
+        X = X.set_axis(inputs, axis=1)
     if scale != 1:
         numbers = list(X.select_dtypes(_NUMBERS).columns)
         X = X.copy()

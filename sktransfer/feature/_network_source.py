@@ -51,7 +51,7 @@ class NetworkSource(FeatureSource):
 
     def check(self, estimator, X, *, reset):
         """Return X as an array, or as images that are read when they are needed."""
-        X = estimator._check_rows(X, reset=reset)
+        X = estimator._check_rows(X, first_input=self.backbone.input if reset else None)
         if isinstance(X, ImageRows):
             self.backbone.check_takes_images()
             if estimator.mode == "concat":

@@ -13,6 +13,7 @@ from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones._taps import POOLINGS
 from sktransfer.backbones.images._image_rows import ImageRows
 from sktransfer.backbones.speed._compiled import check_compile
+from sktransfer.backbones.tables._encoded_rows import TableRows
 from sktransfer.base import BaseNetworkEstimator
 from sktransfer.feature._block_scaling import BlockMoments
 from sktransfer.feature._chunks import NpyFile, count_rows, fill_by_chunks, list_chunks
@@ -62,8 +63,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     backbone : str, path, torch.nn.Module, Backbone or fitted estimator, default=None
         A network, see `load_backbone`: it is never changed. Or any fitted scikit-learn estimator,
         best as ``FrozenEstimator(estimator)``, which a grid search does not clone: it gets X as it
-        came, so it may bring its own preprocessing along, and is never fitted again. A fitted
-        sktransfer estimator stands for its network, and within `FrozenEstimator` for what it
+        came, so it may bring its own preprocessing along, and is never fitted again; the columns
+        of a frame are brought into the order that it knows, see Notes. LightGBM, XGBoost, CatBoost
+        and whatever else has ``predict_proba``, ``decision_function`` or ``predict`` will do. A
+        fitted sktransfer estimator stands for its network, and within `FrozenEstimator` for what it
         predicts. With an estimator, ``layers``, ``pooling``, ``image_shape``, ``precision`` and
         ``on_error`` must be left as they are; ``cache``, ``cache_dir``, ``batch_size``, ``device``,
         ``compile`` and ``n_jobs`` have no effect. None: the features are the input.
@@ -87,10 +90,11 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         and then without regard to ``layers``, ``"logits"``: what that layer gives; ``"proba"``:
         their softmax, or the sigmoid of a single one.
 
-        Of a fitted estimator: ``"features"`` is its ``transform``, or the predictions of a
-        regressor without one; ``"logits"`` its ``decision_function`` if it has one, else the
-        logarithms of its probabilities (at least 1e-4) less their mean, for two classes one
-        column, the log-odds of the second; ``"proba"`` its ``predict_proba``.
+        Of a fitted estimator: ``"features"`` is its ``transform``; without one the embeddings of
+        a foundation model of tables (see `InContextEmbedding`), or the predictions of a regressor;
+        ``"logits"`` its ``decision_function`` if it has one, else the logarithms of its
+        probabilities (at least 1e-4) less their mean, for two classes one column, the log-odds of
+        the second; ``"proba"`` its ``predict_proba``.
     mode : {"replace", "concat"}, default="replace"
         ``"concat"`` puts the features behind those of the input (images flattened).
     pooling : {"auto", "avg", "max", "gem", "cls", "mean", "flatten"} or callable, default="auto"
@@ -170,6 +174,11 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     is. Blocks are not centred: zeros stay zeros, and no estimator with an intercept, and no
     distance, would notice. A constant block is left alone. This is the scaling of blocks of
     multiple factor analysis, with the total variance in place of the largest eigenvalue.
+
+    A frame may have other columns than the one that an estimator was fitted on: their order does
+    not matter, columns that it lacks count as missing values, further ones are not shown to the
+    estimator, and `ColumnMismatchWarning` names both. With ``mode="concat"`` the columns in front
+    are those of X, numbers divided as above, with NaN where they are missing, others as they are.
 
     A pickle holds the network once, and none of its weights if it comes with the package
     (``"glyphs"``). With an `nn.Module` as parameter it holds both that and the copy in use; a
@@ -257,7 +266,8 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         X : array-like of shape (n, d), (n, height, width) or 4-D with channels first or last
             Rows of a table, or images. Or a list, a column or a frame of one column of paths,
             PIL images, bytes of image files or arrays of differing sizes; or a
-            `torch.utils.data.Dataset` of images. With an estimator as backbone, whatever it takes.
+            `torch.utils.data.Dataset` of images. With a `TabularBackbone` a frame with columns of
+            any type, see there. With an estimator as backbone, whatever it takes.
         y : None
             Ignored.
 
@@ -399,8 +409,9 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns.
 
-        ``<layer>_<i>`` for a network; ``logit_<class>``, ``proba_<class>``, ``prediction`` or
-        those of its ``transform`` for an estimator. Behind those of the input for concat.
+        ``<layer>_<i>`` for a network; ``logit_<class>``, ``proba_<class>``, ``prediction``,
+        ``embedding_<i>`` or those of its ``transform`` for an estimator. Behind those of the input
+        for concat.
 
         Parameters
         ----------
@@ -483,7 +494,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 
     def _measure(self, X, blocks):
         """Return the moments of each block, of the input first for concat."""
-        blocks = [take_numbers(X), *blocks] if self.mode == "concat" else blocks
+        blocks = [take_numbers(_get_original(X)), *blocks] if self.mode == "concat" else blocks
         return [BlockMoments.of(block) for block in blocks]
 
     def _set_scales(self, moments):
@@ -535,7 +546,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         )
 
     def _get_network_input(self):
-        return self.backbone_.input
+        return self._source.backbone.input
+
+    def _keeps_columns(self):
+        return self.mode == "concat"
 
     def _check_parameters(self):
         check_option("output", self.output, ("features", "logits", "proba"))
@@ -584,7 +598,7 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
         return self._join(X, self._source.compute(X, n_rows=n_rows, verbose=verbose))
 
     def _join(self, X, blocks):
-        columns = X if self.mode == "concat" else None
+        columns = _get_original(X) if self.mode == "concat" else None
         return join(columns, blocks, self.block_scales_, self.get_feature_names_out)
 
     def _transform_by_chunks(self, X, allocate):
@@ -608,4 +622,10 @@ class FeatureTransferTransformer(CallbackSupportMixin, TransformerMixin, BaseNet
 
 def _take(X, n_rows):
     """Return the first rows of whatever holds them."""
-    return X[:n_rows] if isinstance(X, ImageRows) else safe_indexing(X, slice(0, n_rows))
+    is_ours = isinstance(X, ImageRows | TableRows)
+    return X[:n_rows] if is_ours else safe_indexing(X, slice(0, n_rows))
+
+
+def _get_original(X):
+    """Return the rows as they came, where they were encoded."""
+    return X.original if isinstance(X, TableRows) else X

@@ -29,8 +29,11 @@ def to_activations(backbone, X_source, X_target):
     loaded, device = load_backbone(backbone), resolve_device("auto")
     activations = []
     for name, X in (("X_source", X_source), ("X_target", X_target)):
-        rows = _as_network_rows(name, X, backbone)
-        _check_shape(name, rows, loaded)
+        if loaded.input.takes_frames:
+            rows = loaded.input.encode_rows(X)
+        else:
+            rows = _as_network_rows(name, X, backbone)
+            _check_shape(name, rows, loaded)
         (block,) = compute_activations(loaded, rows, batch_size="auto", device=device)
         activations.append(block.astype(np.float64))
     return activations

@@ -10,7 +10,6 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer.backbones import Backbone
 from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._load import resolve_backbone
 from sktransfer.backbones.images._image_rows import ImageRows
@@ -68,6 +67,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             PIL images, bytes of image files or arrays of differing sizes; or a
             `torch.utils.data.Dataset` of images. Unless ``strategy="frozen"``, all of these are
             read into memory at the size that the network takes, 150 kB for 224 x 224 pixels.
+            With a `TabularBackbone` a frame with columns of any type, see there.
         y : array-like of shape (n,) or (n, n_outputs)
             See the class.
         sample_weight : array-like of shape (n,), default=None
@@ -84,7 +84,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
 
         Where predictions are an average, those of the network with the largest weight.
         """
-        X = self._check_rows(X, reset=False)
+        X = self._check_rows(X)
         with thread_limit(self.n_threads):
             return self._model.main.compute_features(
                 X, self.image_shape, resolve_device(self.device)
@@ -114,13 +114,14 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
     def _fit(self, X, y, sample_weight):
         self._check_parameters()
         before = copy.copy(self) if self.warm_start and self.__sklearn_is_fitted__() else None
-        X, y, weight = self._check_training_rows(X, y, sample_weight, reset=True)
+        backbone = resolve_backbone(self.backbone)
+        X, y, weight = self._check_training_rows(X, y, sample_weight, backbone)
         objective, targets = self._make_objective(y)
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self)
         progress = FitProgress(self, context) if getattr(self, "_skl_callbacks", None) else None
         with thread_limit(self.n_threads):
-            settings = self._make_settings(objective, X, progress)
+            settings = self._make_settings(backbone, objective, X, progress)
             if isinstance(X, ImageRows) and self.strategy != "frozen":
                 # Each is needed in every epoch.
                 X = X.decode(settings.backbone.input)
@@ -143,9 +144,13 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         context.call_on_fit_task_end(estimator=self)
         return self
 
-    def _check_training_rows(self, X, y, sample_weight, *, reset):
-        """Return rows, target and weights of the rows that have any."""
-        X, y = self._check_Xy(X, y, reset=reset)
+    def _check_training_rows(self, X, y, sample_weight, backbone=None):
+        """Return rows, target and weights of the rows that have any.
+
+        The first ones come with the backbone that they are for.
+        """
+        reset = backbone is not None
+        X, y = self._check_Xy(X, y, backbone.input if reset else None)
         weight = self._compute_weights(X, y, sample_weight)
         # Rows without weight count nowhere, neither in folds nor in budgets of steps.
         if reset:
@@ -153,12 +158,12 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         counts = weight > 0
         return (X, y, weight) if counts.all() else (X[counts], y[counts], weight[counts])
 
-    def _check_Xy(self, X, y, *, reset):
+    def _check_Xy(self, X, y, first_input):
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        return self._check_rows(X, self._check_target(y), reset=reset)
+        return self._check_rows(X, self._check_target(y), first_input=first_input)
 
     def _check_parameters(self):
         check_option("strategy", self.strategy, STRATEGIES)
@@ -249,10 +254,14 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
             )
         return weight
 
-    def _make_settings(self, objective, X, progress=None):
-        backbone = resolve_backbone(self.backbone)
+    def _make_settings(self, backbone, objective, X, progress=None):
         if isinstance(X, ImageRows):
             backbone.check_takes_images()
+        if self.augment is not None and backbone.input.takes_frames:
+            raise ValueError(
+                f"Got augment={self.augment!r} with a backbone for tables, whose categories are "
+                "codes that cannot be changed a little; expected None."
+            )
         device = resolve_device(self.device)
         checkpoints = None
         if self.checkpoint_dir is not None:
@@ -368,11 +377,9 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         check_is_fitted(self)
         if self._model.main.strategy == "no_transfer":
             return self._started_from[0]
-        return Backbone(
-            self._export_model(self._model).main.make_network(),
-            name=self._backbone_name,
-            input=self._network_input,
-            classes=self._name_outputs(),
+        network = self._export_model(self._model).main.make_network()
+        return self._started_from[0].with_module(
+            network, name=self._backbone_name, classes=self._name_outputs()
         )
 
     def _take_up(self, before, backbone):
@@ -402,10 +409,11 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
     def _partial_fit(self, X, y, sample_weight):
         is_first = not self.__sklearn_is_fitted__()
         self._check_parameters()
-        X, y, weight = self._check_training_rows(X, y, sample_weight, reset=is_first)
+        backbone = resolve_backbone(self.backbone) if is_first else None
+        X, y, weight = self._check_training_rows(X, y, sample_weight, backbone)
         with thread_limit(self.n_threads):
             if is_first:
-                model = self._start_model(X, y, weight)
+                model = self._start_model(backbone, X, y, weight)
                 name, network_input = model.main.backbone.name, model.main.backbone.input
             else:
                 model, name, network_input = self._model, self._backbone_name, self._network_input
@@ -422,10 +430,10 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         self._keep(model, name, network_input)
         return self
 
-    def _start_model(self, X, y, weight):
+    def _start_model(self, backbone, X, y, weight):
         """Return a frozen backbone under a head that knows nothing yet."""
         objective, _ = self._make_objective(y)
-        settings = self._make_settings(objective, X)
+        settings = self._make_settings(backbone, objective, X)
         features = self._compute_pretrained_features(settings, X)
         rows = LabelledRows(X, features, np.zeros((len(X), objective.n_outputs)), weight)
         head = make_random_head(rows, settings)
@@ -461,7 +469,7 @@ class BaseParameterTransfer(CallbackSupportMixin, TransformerMixin, BaseNetworkE
         return model
 
     def _compute_outputs(self, X):
-        X = self._check_rows(X, reset=False)
+        X = self._check_rows(X)
         with thread_limit(self.n_threads):
             return self._model.compute_outputs(
                 X, self._objective, self.image_shape, resolve_device(self.device)

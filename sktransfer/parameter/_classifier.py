@@ -10,7 +10,7 @@ from sktransfer.parameter._base import BaseParameterTransfer
 from sktransfer.training._objectives import Multiclass, Multilabel
 from sktransfer.training._source_head import match_classes
 from sktransfer.utils._state import restored_on_error
-from sktransfer.utils._validation import check_labels, check_number
+from sktransfer.utils._validation import check_labels, check_number, list_options
 
 
 class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
@@ -440,5 +440,9 @@ class ParameterTransferClassifier(ClassifierMixin, BaseParameterTransfer):
         if outputs is None:
             known = {repr(label) for label in backbone.classes.tolist()}
             missing = [label for label in self.classes_.tolist() if repr(label) not in known]
-            return None, f"the backbone has no output for the classes {missing[:5]}"
+            return None, (
+                f"the backbone has no output for the classes {missing[:5]}: y has "
+                f"{list_options(self.classes_.tolist())}, and the source had "
+                f"{list_options(backbone.classes.tolist())}"
+            )
         return outputs, None

@@ -12,12 +12,16 @@ from sktransfer.training._augment import (
     default_image_augmentation,
 )
 from sktransfer.training._penalties import BSS, DELTA, L2SP, Penalty
+from sktransfer.training._pretrain import pretrain_backbone
+from sktransfer.training._scarf import SCARF
 from sktransfer.training._schedules import GradualUnfreezing
+from sktransfer.training._simclr import SimCLR
 
 __all__ = [
     "BSS",
     "DELTA",
     "L2SP",
+    "SCARF",
     "Augmentation",
     "AugmentationSequence",
     "ColorJitter",
@@ -28,5 +32,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "RandomShift",
+    "SimCLR",
     "default_image_augmentation",
+    "pretrain_backbone",
 ]

@@ -25,7 +25,7 @@ def assemble_backbone(settings, X):
     if before is not None and before.layer == "output":
         extractor = before.backbone.copy_module()
     else:
-        extractor = _cut_off_old_head(settings.backbone.copy_module(), settings.prepare(X[:1]))
+        extractor = cut_off_old_head(settings.backbone.copy_module(), settings.prepare(X[:1]))
     blocks = list_blocks(extractor.network, leave_out=old_head_of(extractor))
     extractor.requires_grad_(False)
     if settings.backbone_lr:
@@ -33,7 +33,7 @@ def assemble_backbone(settings, X):
     return extractor, blocks
 
 
-def _cut_off_old_head(module, inputs):
+def cut_off_old_head(module, inputs):
     """Return an extractor that ends below the source's own head, which stays as it is.
 
     The end is found in eval mode and then fixed: in training, dropout would hide it.

@@ -1,6 +1,6 @@
 """What the guard chooses from: ways to predict the target, with and without transfer.
 
-A new one is a class here and a place in the tuple of `Guarded`.
+A new one is a class here and a place in a tuple of `Guarded`.
 """
 
 import dataclasses
@@ -8,12 +8,12 @@ import functools
 import math
 
 from torch import nn
-from torch.nn import functional as F
 
-from sktransfer.backbones import Backbone
 from sktransfer.backbones._activations import compute_activations
+from sktransfer.backbones._rescale import Rescale
+from sktransfer.backbones._side_by_side import SideBySide
 from sktransfer.training._batches import count_batches
-from sktransfer.training._heads import make_head_from_probe
+from sktransfer.training._heads import make_head_from_probe, measure_scale
 from sktransfer.training._linear_probe import fit_linear_probe
 from sktransfer.training._members import Member
 from sktransfer.training._objectives import Multiclass
@@ -47,13 +47,19 @@ class Variants:
 class Candidate:
     """Base of what the guard chooses from.
 
-    ``fit(rows, settings)`` trains once and gives `Variants`. ``share`` is the weight of the
-    candidate while there is no evidence.
+    ``fit(rows, settings)`` trains once and gives `Variants`.
+
+    Parameters
+    ----------
+    share : float
+        Weight of the candidate while there is no evidence.
     """
 
     name: str
-    share: float
     moves_backbone = False
+
+    def __init__(self, share):
+        self.share = share
 
     def fit(self, rows, settings):
         raise NotImplementedError
@@ -64,23 +70,22 @@ class Candidate:
 
 
 class WithoutTransfer(Candidate):
-    """A linear model on the input alone; images are averaged to about a thousand values."""
+    """A linear model on the input alone.
 
-    name, share = "no_transfer", 0.05
+    Images are averaged to about a thousand values; of tables it has the encoded rows.
+    """
+
+    name = "no_transfer"
 
     def fit(self, rows, settings):
-        backbone = Backbone(PixelAverage(), name="input", input=settings.backbone.input)
-        (features,) = compute_activations(
-            backbone, rows.X, layers=("output",), image_shape=settings.image_shape, cache=False
-        )
-        head = make_head_from_probe(fit_probe(features, rows, settings))
-        return Variants({self.name: lambda: Member(self.name, backbone, "output", head)})
+        network = settings.backbone.input.make_plain_network()
+        return fit_on_output(self.name, network, rows, settings)
 
 
 class FrozenBackbone(Candidate):
     """A head on the features of the backbone as it is."""
 
-    name, share = "frozen", 0.20
+    name = "frozen"
 
     def fit(self, rows, settings):
         fitted = Frozen().fit(rows, settings)
@@ -89,10 +94,52 @@ class FrozenBackbone(Candidate):
         )
 
 
+class SourceHeadAsItIs(Candidate):
+    """The head of the source on the backbone as it is: rows decide on its temperature alone.
+
+    While rows are few and their classes those of the source, nothing else is as good.
+    """
+
+    name = "frozen:source_head"
+
+    def fit(self, rows, settings):
+        head = settings.source_head.make_head(Rescale(rows.features.shape[1]))
+        member = Member.frozen(self.name, head, settings)
+        groups = describe_frozen(head, settings)
+        return Variants({self.name: lambda: member}, param_groups=groups, prefix=WHOLE_BACKBONE)
+
+    def suits(self, settings):
+        return settings.source_head is not None
+
+
+class BesideInput(Candidate):
+    """A linear model on the input and what the backbone says of it, side by side.
+
+    It can repeat the source by one coefficient, correct it by others, or ignore it. The outputs of
+    the backbone are brought to the total variance of the input, so that they are cheap to use.
+    """
+
+    name = "frozen:beside_input"
+
+    def fit(self, rows, settings):
+        plain = settings.backbone.input.make_plain_network()
+        network = settings.backbone.copy_module()
+        columns, outputs = (take_output(n, rows, settings)[1] for n in (plain, network))
+        _, spread = measure_scale(outputs, rows.sample_weight)
+        _, wanted = measure_scale(columns, rows.sample_weight)
+        rescale = Rescale(outputs.shape[1])
+        rescale.scale.fill_(spread / wanted * math.sqrt(outputs.shape[1] / columns.shape[1]))
+        beside = SideBySide(plain, nn.Sequential(network, rescale))
+        fitted = fit_on_output(self.name, beside, rows, settings)
+        member = fitted.makers[self.name]()
+        groups = describe_frozen(member.head, settings.replace(backbone=member.backbone))
+        return dataclasses.replace(fitted, param_groups=groups, prefix=WHOLE_BACKBONE)
+
+
 class Prototypes(Candidate):
     """The mean direction of each class, on the features of the backbone as it is."""
 
-    name, share = "frozen:prototypes", 0.15
+    name = "frozen:prototypes"
 
     def fit(self, rows, settings):
         head = make_prototype_head(rows.features, rows.targets, rows.sample_weight)
@@ -111,7 +158,7 @@ class FromLinearProbe(Candidate):
     a near one does.
     """
 
-    name, share = "fine_tune:linear_probe", 0.25
+    name = "fine_tune:linear_probe"
     moves_backbone = True
 
     def fit(self, rows, settings):
@@ -135,7 +182,7 @@ class FromLinearProbe(Candidate):
 class FromRandomHead(Candidate):
     """Fine-tuned from a random head that learns a hundred times as fast as the backbone."""
 
-    name, share = "fine_tune:random", 0.35
+    name = "fine_tune:random"
     moves_backbone = True
 
     def fit(self, rows, settings):
@@ -162,19 +209,20 @@ def _share_budget(settings):
     return settings.replace(options=dataclasses.replace(options, max_epochs=epochs))
 
 
-class PixelAverage(nn.Module):
-    """Rows as flat vectors, images first averaged to at most about ``n_values`` values."""
+def fit_on_output(name, network, rows, settings):
+    """Return the variants of a linear head on the output of a network that does not move."""
+    backbone, features = take_output(network, rows, settings)
+    head = make_head_from_probe(fit_probe(features, rows, settings))
+    return Variants({name: lambda: Member(name, backbone, "output", head)})
 
-    def __init__(self, n_values=1024):
-        super().__init__()
-        self.n_values = n_values
 
-    def forward(self, inputs):
-        if inputs.ndim == 4:
-            side = max(1, math.isqrt(self.n_values // inputs.shape[1]))
-            size = [min(side, length) for length in inputs.shape[2:]]
-            inputs = F.adaptive_avg_pool2d(inputs, size)
-        return inputs.flatten(1)
+def take_output(network, rows, settings):
+    """Return a network as a backbone that is fed as the pretrained one is, and its output."""
+    backbone = settings.backbone.with_module(network, name="input")
+    (features,) = compute_activations(
+        backbone, rows.X, layers=("output",), image_shape=settings.image_shape, cache=False
+    )
+    return backbone, features
 
 
 def fit_probe(features, rows, settings):

@@ -10,10 +10,12 @@ from sktransfer.backbones._activations import compute_activations
 from sktransfer.backbones._random_copy import make_random_copy
 from sktransfer.exceptions import NegativeTransferWarning
 from sktransfer.training._candidates import (
+    BesideInput,
     FromLinearProbe,
     FromRandomHead,
     FrozenBackbone,
     Prototypes,
+    SourceHeadAsItIs,
     WithoutTransfer,
     fit_probe,
 )
@@ -73,11 +75,21 @@ class Guarded:
     """An average of candidates, weighted by held-out predictions and refitted on all rows."""
 
     candidates = (
-        WithoutTransfer(),
-        FrozenBackbone(),
-        Prototypes(),
-        FromLinearProbe(),
-        FromRandomHead(),
+        WithoutTransfer(0.05),
+        FrozenBackbone(0.20),
+        Prototypes(0.15),
+        FromLinearProbe(0.25),
+        FromRandomHead(0.35),
+    )
+    # The columns of a table, unlike pixels, say much by themselves; and what the source says of
+    # them is worth much where rows are few. Networks of tables are small, and gain little by a
+    # second fine-tuning.
+    candidates_of_tables = (
+        WithoutTransfer(0.20),
+        FrozenBackbone(0.15),
+        SourceHeadAsItIs(0.30),
+        BesideInput(0.20),
+        FromLinearProbe(0.15),
     )
 
     def fit(self, rows, settings):
@@ -88,7 +100,9 @@ class Guarded:
             return Frozen().fit(rows, settings)
         # A warm start has seen all rows, also those that are to be held out.
         settings = settings.replace(budget_of=len(rows), warm_start=None)
-        candidates = [candidate for candidate in self.candidates if candidate.suits(settings)]
+        takes_tables = settings.backbone.input.takes_frames
+        offered = self.candidates_of_tables if takes_tables else self.candidates
+        candidates = [candidate for candidate in offered if candidate.suits(settings)]
         held_out = _hold_out(rows, folds, settings.objective)
         outputs, temperatures = {}, {}
         for candidate in candidates:

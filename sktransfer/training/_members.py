@@ -55,9 +55,7 @@ class Member:
     @classmethod
     def of_network(cls, name, network, pretrained):
         """Make a member of a fine-tuned `TransferNetwork`."""
-        backbone = Backbone(
-            network.backbone, name=f"{pretrained.name}, {name}", input=pretrained.input
-        )
+        backbone = pretrained.with_module(network.backbone, name=f"{pretrained.name}, {name}")
         return cls(name, backbone, "output", network.head.eval().requires_grad_(False))
 
     @property

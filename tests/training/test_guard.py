@@ -7,7 +7,7 @@ from torch import nn
 
 from sktransfer import Backbone, NegativeTransferWarning
 from sktransfer.backbones._activations import compute_activations
-from sktransfer.training._candidates import PixelAverage
+from sktransfer.backbones._pixel_average import PixelAverage
 from sktransfer.training._guard import Guarded, compute_prior
 from sktransfer.training._net import TrainingOptions
 from sktransfer.training._objectives import Multiclass, Multilabel, Regression

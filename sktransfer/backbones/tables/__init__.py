@@ -1,0 +1,1 @@
+"""Networks of tables: columns by name, missing values and categories, encoded rows."""
