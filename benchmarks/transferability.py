@@ -18,7 +18,7 @@ compared between targets.
 - authors: the computation that the authors of LogME publish, written anew: no intercept, eleven
   iterations from one with 1e-5 added, and, where rows are fewer than columns, without the singular
   values that are zero; "a. x 100" is the same with features a hundred times as large;
-- hscore0: not shrunken; leep0, nce0: as published, with each row among its own counts;
+- hscore0: not shrunken; leep1, nce1: with each row left out of its own counts;
 - size: the number of parameters, which has no look at the data.
 
 A target whose data is absent is left out. Takes about ten minutes on one core.
@@ -166,9 +166,9 @@ SCORES = {
 }
 SCORES_OF_HEADS = {
     "leep": lambda P, y: transferability_score(P, y, method="leep"),
-    "leep0": lambda P, y: LEEP(leave_one_out=False).score(P, y),
+    "leep1": lambda P, y: LEEP(leave_one_out=True).score(P, y),
     "nce": lambda P, y: transferability_score(P, y, method="nce"),
-    "nce0": lambda P, y: NCE(leave_one_out=False).score(P, y),
+    "nce1": lambda P, y: NCE(leave_one_out=True).score(P, y),
 }
 
 

@@ -18,11 +18,11 @@ class LEEP(TransferabilityMethod):
 
     Parameters
     ----------
-    leave_one_out : bool, default=True
-        Leave the row that is predicted out of the counts, to which one row with the shares of the
-        classes is added. False is the score of the paper: there a class of the source that only
-        one row is given to predicts that row without error, so that a head with many classes looks
-        the better, the fewer rows there are.
+    leave_one_out : bool, default=False
+        False is the score of the paper: there a class of the source that only one row is given to
+        predicts that row without error, so that a head with many classes looks the better, the
+        fewer rows there are. True leaves the row that is predicted out of the counts, to which one
+        row with the shares of the classes is added.
 
     Notes
     -----
@@ -45,7 +45,7 @@ class LEEP(TransferabilityMethod):
     takes = "proba"
     takes_numbers = False
 
-    def __init__(self, *, leave_one_out=True):
+    def __init__(self, *, leave_one_out=False):
         self.leave_one_out = leave_one_out
 
     def _check_parameters(self):

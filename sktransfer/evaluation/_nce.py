@@ -18,11 +18,11 @@ class NCE(TransferabilityMethod):
 
     Parameters
     ----------
-    leave_one_out : bool, default=True
-        Estimate the entropy by the likelihood of each row given the others, to which one row with
-        the shares of the classes is added. False takes the entropy of the counts, as the paper
-        does: it is 0, the best there is, where each z occurs once, as it nearly does where the
-        source has many more classes than the target has rows.
+    leave_one_out : bool, default=False
+        False takes the entropy of the counts, as the paper does: it is 0, the best there is, where
+        each z occurs once, as it nearly does where the source has many more classes than the target
+        has rows. True estimates the entropy by the likelihood of each row given the others, to
+        which one row with the shares of the classes is added.
 
     Notes
     -----
@@ -38,14 +38,14 @@ class NCE(TransferabilityMethod):
     --------
     >>> from sktransfer.evaluation import NCE
     >>> proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8]]
-    >>> NCE(leave_one_out=False).score(proba, ["ant", "ant", "bee", "bee"])
+    >>> NCE().score(proba, ["ant", "ant", "bee", "bee"])
     0.0
     """
 
     takes = "proba"
     takes_numbers = False
 
-    def __init__(self, *, leave_one_out=True):
+    def __init__(self, *, leave_one_out=False):
         self.leave_one_out = leave_one_out
 
     def _check_parameters(self):

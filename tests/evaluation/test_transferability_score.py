@@ -23,8 +23,8 @@ OBJECTS = [
     LogME(center=False),
     HScore(shrinkage=0.0),
     HScore(shrinkage=0.3),
-    LEEP(leave_one_out=False),
-    NCE(leave_one_out=False),
+    LEEP(leave_one_out=True),
+    NCE(leave_one_out=True),
 ]
 METHODS = [*NAMES, *OBJECTS]
 OF_FEATURES = [m for m in METHODS if m not in ("leep", "nce") and not isinstance(m, LEEP | NCE)]
