@@ -1,8 +1,7 @@
 """What the classifier and the regressor with source rows share."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sktransfer.domain import check_domains, stack_labels, take_rows
@@ -14,9 +13,9 @@ from sktransfer.instance._candidates import (
     Weighted,
     resolve_target_weight,
 )
-from sktransfer.instance._dropped_source import drop_rows
 from sktransfer.instance._folds import make_folds
 from sktransfer.instance._guard import HeldOut, select_sources, weigh_evidence
+from sktransfer.instance._meta_estimator import BaseSourceMetaEstimator
 from sktransfer.instance._source import (
     check_rows,
     check_source,
@@ -34,7 +33,7 @@ from sktransfer.utils._validation import check_number, check_option
 __all__ = ["BaseInstanceTransfer"]
 
 
-class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
+class BaseInstanceTransfer(BaseSourceMetaEstimator):
     """Fit an estimator to target rows and weighted source rows, as far as held-out rows gain.
 
     A subclass says what is predicted, in the attributes and methods named below.
@@ -114,9 +113,6 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         X = check_rows(self, X, reset=False)
         return getattr(self.estimator_, method)(X)
 
-    def _wrapped(self):
-        return self._default_estimator() if self.estimator is None else self.estimator
-
     def _fit(self, X, y, sample_weight):
         estimator = self._check_estimator()
         self._check_parameters()
@@ -154,20 +150,6 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
             check_option("fallback", self.fallback, ("target_only",))
         check_option("drop_source", self.drop_source, (True, False))
         check_alignment(self.alignment)
-
-    def _check_estimator(self):
-        estimator = self._wrapped()
-        if not hasattr(estimator, "fit") or isinstance(estimator, type):
-            raise TypeError(
-                f"Got estimator={estimator!r}, but expected a {self._estimator_type_name}, such as "
-                f"{self._default_estimator()!r}."
-            )
-        if not self._is_right_type(estimator):
-            raise TypeError(
-                f"Got estimator of type {type(estimator).__name__}, but expected a "
-                f"{self._estimator_type_name}."
-            )
-        return estimator
 
     def _check_weights(self, X, y, sample_weight, *, keep_all):
         if sample_weight is None:
@@ -264,17 +246,3 @@ class BaseInstanceTransfer(MetaEstimatorMixin, BaseEstimator):
         # What was fitted to the target alone needs none where it is not averaged.
         if len(fitted) > 1 or (name in adjusted and name != "target_only"):
             self.estimator_ = self._average(fitted, evidence)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.drop_source and "estimator_" in state:
-            state = {**state, "source": drop_rows(self.source)}
-        return state
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        wrapped = get_tags(self._wrapped())
-        tags.input_tags.allow_nan = wrapped.input_tags.allow_nan
-        tags.input_tags.categorical = wrapped.input_tags.categorical
-        tags.input_tags.string = wrapped.input_tags.string
-        return tags
